@@ -1,0 +1,297 @@
+//! `/metrics`: every metric name of the server, in one place.
+//!
+//! Names are `framelane_<noun>_<unit>[_total]`. A scrape is one [`Snapshot`], so the equations of the
+//! ledger hold between the numbers of one scrape.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeMetric, text,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+
+use crate::api::{Ledger, Snapshot, State};
+
+/// The media type of [`text`].
+pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// One number of a ledger: name, help, where it is.
+type LedgerMetric = (&'static str, &'static str, fn(&Ledger) -> u64);
+
+// `_total` is added by the encoder.
+const LEDGER_COUNTERS: &[LedgerMetric] = &[
+    (
+        "framelane_decoded_frames",
+        "Frames that the source gave",
+        |ledger| ledger.decoded,
+    ),
+    (
+        "framelane_skipped_frames",
+        "Frames left out by the ingest",
+        |ledger| ledger.skipped,
+    ),
+    (
+        "framelane_refused_frames",
+        "Frames offered to the queue and not let in",
+        |ledger| ledger.refused,
+    ),
+    (
+        "framelane_admitted_frames",
+        "Frames let into the queue",
+        |ledger| ledger.admitted,
+    ),
+    (
+        "framelane_answered_frames",
+        "Frames that left with their answers",
+        |ledger| ledger.answered,
+    ),
+    (
+        "framelane_not_asked_frames",
+        "Frames that left without, since nothing was asked about them",
+        |ledger| ledger.not_asked,
+    ),
+];
+const LEDGER_GAUGES: &[LedgerMetric] = &[
+    (
+        "framelane_waiting_frames",
+        "Frames decoded and not yet offered to the queue",
+        |ledger| ledger.waiting,
+    ),
+    (
+        "framelane_held_frames",
+        "Frames inside the queue",
+        |ledger| ledger.held,
+    ),
+];
+const MISSING: (&str, &str) = (
+    "framelane_missing_frames",
+    "Frames that left without the answer that was asked for, by reason",
+);
+const UNBALANCED: (&str, &str) = (
+    "framelane_unbalanced_streams",
+    "Streams whose ledger does not balance: anything but 0 is a bug",
+);
+const STREAM_STATE: (&str, &str) = (
+    "framelane_stream_state",
+    "1 for the state that the stream is in, 0 for the others",
+);
+const OUTPUT_RATE: (&str, &str) = (
+    "framelane_output_frames_per_second",
+    "Annotated frames handed to the encoder, over a recent window",
+);
+const LATENCY: (&str, &str) = (
+    "framelane_latency_seconds",
+    "Capture to annotated frame handed to the encoder, over a recent window",
+);
+const VIEWERS: (&str, &str) = ("framelane_viewer_connections", "Who watches, by how");
+const WORKERS: (&str, &str) = (
+    "framelane_worker_connections",
+    "Connected workers, and lanes in the server's process",
+);
+const WORKER_CREDIT: (&str, &str) = (
+    "framelane_worker_credit_tasks",
+    "How many tasks the worker may hold at a time",
+);
+const WORKER_OUTSTANDING: (&str, &str) = (
+    "framelane_worker_outstanding_tasks",
+    "How many tasks the worker holds",
+);
+const WORKER_ANSWERED: (&str, &str) = (
+    "framelane_worker_answered_tasks",
+    "Answers of the worker that counted, since it connected",
+);
+
+/// The scrape of one snapshot.
+pub(crate) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(Scrape(snapshot)));
+    let mut text = String::new();
+    text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+#[derive(Debug)]
+struct Scrape(Snapshot);
+
+impl Collector for Scrape {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let Snapshot { streams, workers } = &self.0;
+        for &(name, help, value) in LEDGER_COUNTERS {
+            let numbers = streams
+                .iter()
+                .map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
+            counters(&mut encoder, (name, help), numbers)?;
+        }
+        for &(name, help, value) in LEDGER_GAUGES {
+            let numbers = streams
+                .iter()
+                .map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
+            gauges(&mut encoder, (name, help), numbers)?;
+        }
+        let missing = streams.iter().flat_map(|stream| {
+            let reasons = stream.ledger.missing.by_reason();
+            reasons.map(|(reason, n)| ([("stream", stream.id.as_str()), ("reason", reason)], n))
+        });
+        counters(&mut encoder, MISSING, missing)?;
+        let unbalanced = streams.iter().filter(|stream| !stream.ledger.balances());
+        gauges(&mut encoder, UNBALANCED, [([], unbalanced.count())])?;
+
+        let states = streams.iter().flat_map(|stream| {
+            State::ALL.map(|state| {
+                let labels = [("stream", stream.id.as_str()), ("state", state.name())];
+                (labels, u64::from(stream.state == state))
+            })
+        });
+        gauges(&mut encoder, STREAM_STATE, states)?;
+        let rates = streams
+            .iter()
+            .map(|stream| ([("stream", stream.id.as_str())], stream.fps));
+        gauges(&mut encoder, OUTPUT_RATE, rates)?;
+        let latencies = streams.iter().flat_map(|stream| {
+            stream.latency_ms.into_iter().flat_map(|latency| {
+                [
+                    ("0.5", latency.p50),
+                    ("0.95", latency.p95),
+                    ("0.99", latency.p99),
+                    ("1", latency.max),
+                ]
+                .map(|(quantile, ms)| {
+                    let labels = [("stream", stream.id.as_str()), ("quantile", quantile)];
+                    (labels, ms / 1000.0)
+                })
+            })
+        });
+        gauges(&mut encoder, LATENCY, latencies)?;
+        let viewers = streams.iter().flat_map(|stream| {
+            [
+                ("rtsp", stream.viewers.rtsp),
+                ("mjpeg", stream.viewers.mjpeg),
+            ]
+            .map(|(kind, n)| ([("stream", stream.id.as_str()), ("kind", kind)], n))
+        });
+        gauges(&mut encoder, VIEWERS, viewers)?;
+
+        // A worker that connects again before its old connection is given up is there twice, and the
+        // same labels may not be.
+        let mut sums: BTreeMap<_, [u64; 4]> = BTreeMap::new();
+        for worker in workers {
+            let labels = [
+                ("worker", worker.id.as_str()),
+                ("name", worker.name.as_str()),
+                ("kind", worker.kind.name()),
+            ];
+            let sum = sums.entry(labels).or_default();
+            sum[0] += 1;
+            sum[1] += u64::from(worker.credit);
+            sum[2] += u64::from(worker.outstanding);
+            sum[3] += worker.answered;
+        }
+        let of = |i: usize| sums.iter().map(move |(labels, sum)| (*labels, sum[i]));
+        gauges(&mut encoder, WORKERS, of(0))?;
+        gauges(&mut encoder, WORKER_CREDIT, of(1))?;
+        gauges(&mut encoder, WORKER_OUTSTANDING, of(2))?;
+        counters(&mut encoder, WORKER_ANSWERED, of(3))
+    }
+}
+
+fn counters<'a, V: EncodeCounterValue, const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    (name, help): (&str, &str),
+    numbers: impl IntoIterator<Item = ([(&'a str, &'a str); N], V)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    for (labels, value) in numbers {
+        ConstCounter::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+fn gauges<'a, V: EncodeGaugeValue, const N: usize>(
+    encoder: &mut DescriptorEncoder,
+    (name, help): (&str, &str),
+    numbers: impl IntoIterator<Item = ([(&'a str, &'a str); N], V)>,
+) -> fmt::Result {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+    for (labels, value) in numbers {
+        ConstGauge::new(value).encode(metric.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{LatencyMs, Missing, Stream, Worker, WorkerKind, WorkerState};
+
+    fn worker(id: &str) -> Worker {
+        Worker {
+            id: id.to_owned(),
+            name: "gpu \"one\"\n".to_owned(),
+            kind: WorkerKind::Quic,
+            remote: None,
+            keys: Vec::new(),
+            credit: 3,
+            outstanding: 2,
+            answered: 40,
+            state: WorkerState::Ready,
+        }
+    }
+
+    #[test]
+    fn a_scrape_has_every_number_of_the_snapshot() {
+        let stream = Stream {
+            id: "door".to_owned(),
+            state: State::Running,
+            fps: 9.5,
+            latency_ms: Some(LatencyMs {
+                p50: 80.0,
+                ..LatencyMs::default()
+            }),
+            ledger: Ledger {
+                decoded: 7,
+                admitted: 7,
+                answered: 3,
+                missing: Missing {
+                    no_lane: 4,
+                    ..Missing::default()
+                },
+                ..Ledger::default()
+            },
+            ..Stream::default()
+        };
+        let scrape = text(Snapshot {
+            streams: vec![stream],
+            workers: vec![worker("1"), worker("1"), worker("2")],
+        })
+        .unwrap();
+        let name = r#"name="gpu \"one\"\n""#;
+        for line in [
+            "# TYPE framelane_decoded_frames counter",
+            "framelane_decoded_frames_total{stream=\"door\"} 7",
+            "framelane_missing_frames_total{stream=\"door\",reason=\"no_lane\"} 4",
+            "framelane_held_frames{stream=\"door\"} 0",
+            "framelane_unbalanced_streams 0",
+            "framelane_stream_state{stream=\"door\",state=\"running\"} 1",
+            "framelane_stream_state{stream=\"door\",state=\"failed\"} 0",
+            "framelane_output_frames_per_second{stream=\"door\"} 9.5",
+            "framelane_latency_seconds{stream=\"door\",quantile=\"0.5\"} 0.08",
+            &format!("framelane_worker_connections{{worker=\"1\",{name},kind=\"quic\"}} 2"),
+            &format!("framelane_worker_answered_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 40"),
+            "# EOF",
+        ] {
+            assert!(scrape.lines().any(|l| l == line), "{line} not in\n{scrape}");
+        }
+    }
+
+    #[test]
+    fn an_empty_server_scrapes_too() {
+        let scrape = text(Snapshot::default()).unwrap();
+        assert!(scrape.ends_with("# EOF\n"));
+        assert!(scrape.contains("framelane_unbalanced_streams 0\n"));
+    }
+}
