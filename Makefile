@@ -1,0 +1,48 @@
+# Each command sets up all it needs first; doing so again costs a second.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint bench deny clean
+
+# Where cargo builds.
+target := $(or $(CARGO_TARGET_DIR),target)
+binaries := -p framelane-server -p framelane-worker -p framelane-bench
+
+# A build server throws its target folder away: what makes the next build fast only makes this one slow.
+ifdef CI
+export CARGO_INCREMENTAL := 0
+endif
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+
+demo: ## a test camera, the server and one worker; prints the page to open; Ctrl-C ends it
+	@scripts/setup demo
+	@cargo build --release --locked $(binaries)
+	@exec $(target)/release/framelane-bench demo
+
+test: ## everything that must hold
+	@scripts/setup test
+	@$(MAKE) --no-print-directory lint
+	@# The binaries first: tests start them, those of other crates too.
+	cargo build --workspace --locked --bins --tests --examples
+	cargo test --workspace --locked
+	@if ls web/tests/browser/*.test.mjs >/dev/null 2>&1; then node --test web/tests/browser/; fi
+
+# Rust's minimal profile has neither; the build server's has both.
+lint:
+	@if cargo fmt --version >/dev/null 2>&1; then cargo fmt --all --check; \
+	else echo "NOT CHECKED: formatting (rustup component add rustfmt)"; fi
+	@if cargo clippy --version >/dev/null 2>&1; then cargo clippy --workspace --all-targets --locked -- -D warnings; \
+	else echo "NOT CHECKED: clippy (rustup component add clippy)"; fi
+
+bench: ## the measurements; BENCH_ARGS are handed on
+	@scripts/setup bench
+	@cargo build --release --locked $(binaries)
+	@exec $(target)/release/framelane-bench fps $(BENCH_ARGS)
+
+deny: ## licences and walls of all dependencies, by cargo-deny (cargo install cargo-deny --locked)
+	cargo deny --locked check licenses bans sources
+
+clean: ## everything that was built or fetched
+	cargo clean
+	rm -rf assets web/tests/browser/node_modules

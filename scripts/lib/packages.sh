@@ -1,0 +1,79 @@
+# Rust and the Debian packages. Sourced by scripts/setup.
+# shellcheck shell=bash
+
+# Building and running: the C++ compiler and libclang are for the opencv crate's bindings, the split OpenCV
+# packages because imgproc alone is 20 times smaller than libopencv-dev, Python for the model conversion.
+demo_packages=(
+    ca-certificates curl g++ pkg-config libclang-dev python3 python3-venv
+    libopencv-imgproc-dev
+    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
+    gstreamer1.0-plugins-base # test pictures, scaling, file and stream plumbing
+    gstreamer1.0-plugins-good # RTP, RTSP, AVI and MP4, JPEG, cameras
+    gstreamer1.0-plugins-bad  # the H.264 parser
+    gstreamer1.0-plugins-ugly # x264
+    gstreamer1.0-libav        # decoders
+)
+
+# Debian's rustc is too old, so Rust is not among the packages.
+check_rust() {
+    local wanted have
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+    have=$(cargo --version 2>/dev/null | cut -d' ' -f2) ||
+        die "cargo is not there" "install Rust $wanted or newer from https://rustup.rs and run this again"
+    [[ $(printf '%s\n' "$wanted" "$have" | sort -V | head -n 1) == "$wanted" ]] ||
+        die "Rust $have is too old, $wanted or newer is needed" "run: rustup update stable"
+}
+
+is_installed() { [[ $(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null) == installed ]]; }
+has_command() { command -v "$1" >/dev/null; }
+
+# What the tests need on top, asked for by command, because these often come from elsewhere: Node.js from
+# NodeSource brings an npm of its own and Debian's npm conflicts with it.
+test_packages() {
+    has_command ffmpeg && has_command ffprobe || echo ffmpeg
+    has_command chromium || echo chromium
+    has_command node || echo nodejs
+    has_command npm || echo npm
+}
+
+# install_packages demo|test|bench
+install_packages() {
+    local package packages=("${demo_packages[@]}") missing=()
+    if [[ $1 != demo ]]; then
+        mapfile -t -O "${#packages[@]}" packages < <(test_packages)
+    fi
+    if ! has_command apt-get || ! has_command dpkg-query; then
+        die "this is not a Debian system, and only Debian's packages are known here" \
+            "the set-up is made for Debian 12; there it would install: ${packages[*]}"
+    fi
+    for package in "${packages[@]}"; do
+        is_installed "$package" || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+
+    say "Debian packages to install: ${missing[*]}"
+    local by_hand="as root, run: apt-get update && apt-get install --no-install-recommends ${missing[*]}"
+    if ((EUID != 0)); then
+        has_command sudo || die "installing packages needs root, and there is no sudo" "$by_hand"
+        # Asked for now: the steps put their output aside.
+        sudo -v || die "sudo refused" "$by_hand"
+    fi
+    step "Debian package lists" "check the network and /etc/apt/sources.list*, then run this again" update_lists
+    step "${#missing[@]} Debian packages and what they need" \
+        "apt-get's own words are above; once they are settled, run this again" install_missing "${missing[@]}"
+}
+
+as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
+update_lists() { as_root apt-get update; }
+install_missing() {
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+}
+
+# download_deb DIR PACKAGE: the package's file, unpacked nowhere. As root apt would hand the download to a
+# user that may not write here.
+download_deb() {
+    local unboxed=()
+    ((EUID != 0)) || unboxed=(-o APT::Sandbox::User=root)
+    (cd "$1" && apt-get download "${unboxed[@]}" "$2")
+}
