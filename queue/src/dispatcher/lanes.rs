@@ -1,0 +1,190 @@
+//! Lanes: joining, credit, keys, draining, leaving.
+
+use std::time::Instant;
+
+use super::Dispatcher;
+use crate::id::{FlowId, LaneId, Ticket, WorkerId};
+use crate::lane::{Join, Lane, LaneKey};
+use crate::offer::{Outcome, Reason};
+use crate::place::State;
+use crate::policy::NoLane;
+use crate::pool::PoolId;
+use crate::slots::At;
+use crate::step::Step;
+
+impl<I, P, A> Dispatcher<I, P, A> {
+    /// A worker connected. The lane serves its keys from now on.
+    pub fn join(&mut self, join: Join, now: Instant) -> LaneId {
+        self.advance(now);
+        let id = LaneId(self.next_lane);
+        self.next_lane += 1;
+        let at = self.lanes.insert(id, Lane::new(id, join));
+        self.serve(at);
+        self.lane_changed(at);
+        id
+    }
+
+    /// Sets the most tickets that a lane may hold. Below what it holds already it gets nothing until
+    /// enough came back.
+    pub fn credit(&mut self, lane: LaneId, credit: u32, now: Instant) {
+        self.advance(now);
+        if let Some(at) = self.lanes.find(lane) {
+            self.lanes[at].credit = credit;
+            self.lane_changed(at);
+        }
+    }
+
+    /// Replaces the keys that a lane serves. Tickets it holds are not touched.
+    pub fn keys(&mut self, lane: LaneId, keys: Vec<LaneKey>, now: Instant) {
+        self.advance(now);
+        let Some(at) = self.lanes.find(lane) else {
+            return;
+        };
+        self.lanes[at].keys = keys;
+        if !self.lanes[at].draining {
+            let before = self.step_down(at);
+            self.serve(at);
+            self.unstaffed(&before);
+        }
+    }
+
+    /// Hands out nothing more to a lane; once it holds nothing, `Drained` comes.
+    pub fn drain(&mut self, lane: LaneId, now: Instant) {
+        self.advance(now);
+        let Some(at) = self.lanes.find(lane) else {
+            return;
+        };
+        if self.lanes[at].draining {
+            return;
+        }
+        let before = self.step_down(at);
+        self.lanes[at].draining = true;
+        self.lane_changed(at);
+        self.tell_drained(at);
+        self.unstaffed(&before);
+    }
+
+    /// A lane is gone. Its tickets go back to the front of their lines, and no `Cancel` follows.
+    ///
+    /// `blame` names the ticket that hung or crashed it: only that one is charged an attempt. Where
+    /// it is not known, each ticket of the lane is charged, because any of them may be the cause and
+    /// the policy's attempts are what ends one that takes down lane after lane. A `blame` that the lane
+    /// does not hold charges nobody: that is how a lane leaves that is known to have lost its network.
+    pub fn leave(&mut self, lane: LaneId, blame: Option<Ticket>, now: Instant) {
+        self.advance(now);
+        self.remove_lane(lane, blame);
+    }
+
+    pub(super) fn remove_lane(&mut self, id: LaneId, blame: Option<Ticket>) {
+        let Some(at) = self.lanes.find(id) else {
+            return;
+        };
+        let before = self.step_down(at);
+        self.lanes[at].draining = true;
+        self.lane_changed(at);
+        let held = std::mem::take(&mut self.lanes[at].held);
+        self.lanes.remove(id);
+        let mut live: Vec<Ticket> =
+            held.into_iter().filter_map(|(ticket, held)| (!held.cancelled).then_some(ticket)).collect();
+        // The table gives them in no order; the same calls must always lead to the same steps.
+        live.sort_unstable();
+        for ticket in live {
+            self.give_back(ticket, blame.is_none_or(|culprit| culprit == ticket));
+        }
+        self.unstaffed(&before);
+    }
+
+    /// A live ticket comes back without an answer: its part waits again, charged or not.
+    pub(super) fn give_back(&mut self, ticket: Ticket, charged: bool) {
+        let Some(at) = self.flows.find(ticket.flow) else {
+            return;
+        };
+        let place = self.flows[at].place_mut(ticket.seq);
+        let place = place.expect("a live ticket's place is not settled");
+        place.live -= 1;
+        place.parts[usize::from(ticket.part)].state = State::Idle;
+        match self.now {
+            Some(now) if charged => self.charge(at, ticket.seq, ticket.part, now),
+            _ => self.enqueue(at, ticket.seq, ticket.part),
+        }
+    }
+
+    /// Notes a lane's room after its credit or its tickets changed.
+    pub(super) fn lane_changed(&mut self, at: At<LaneId>) {
+        let lane = &self.lanes[at];
+        self.pools.set_room(at, lane.room(), &lane.pools);
+    }
+
+    /// Tells once that a draining lane holds nothing any more. To be called when it begins to drain
+    /// and whenever a ticket came back.
+    pub(super) fn tell_drained(&mut self, at: At<LaneId>) {
+        let lane = &self.lanes[at];
+        if lane.draining && lane.held.is_empty() {
+            let lane = lane.id;
+            self.steps.push_back(Step::Drained { lane });
+        }
+    }
+
+    /// Puts a lane into the pools of its keys.
+    fn serve(&mut self, at: At<LaneId>) {
+        let lane = &mut self.lanes[at];
+        for LaneKey { key, warm } in &lane.keys {
+            let anyone = self.pools.find_or_make(key, None).0;
+            if lane.pools.contains(&anyone) {
+                continue;
+            }
+            let pinned = self.pools.find(key, Some(lane.worker));
+            for pool in [Some(anyone), pinned].into_iter().flatten() {
+                self.pools.add_lane(pool, at, *warm);
+                lane.pools.push(pool);
+            }
+        }
+    }
+
+    /// Takes a lane out of its pools, which are returned.
+    fn step_down(&mut self, at: At<LaneId>) -> Vec<At<PoolId>> {
+        let pools = std::mem::take(&mut self.lanes[at].pools);
+        for &pool in &pools {
+            self.pools.drop_lane(pool, at);
+        }
+        pools
+    }
+
+    /// Deals with what waits in pools that lanes stepped down from.
+    fn unstaffed(&mut self, pools: &[At<PoolId>]) {
+        for &pool in pools {
+            if !self.pools.get(pool).is_served() {
+                let waiting: Vec<At<FlowId>> = self.pools.get(pool).waiting().collect();
+                for flow in waiting {
+                    self.pass_by(flow, pool);
+                }
+            }
+            self.pools.sweep(pool);
+        }
+    }
+
+    /// Settles what a flow has waiting where nobody serves, if its policy says so.
+    fn pass_by(&mut self, at: At<FlowId>, pool: At<PoolId>) {
+        if self.flows[at].policy.no_lane == NoLane::Wait {
+            return;
+        }
+        while let Some(part) = self.flows[at].line(pool).front() {
+            self.settle(at, part.seq, part.part, Outcome::Missing(Reason::NoLane));
+        }
+    }
+
+    /// Fills a new pool of a pinned flow with the lanes of its worker.
+    pub(super) fn staff(&mut self, pool: At<PoolId>, worker: WorkerId) {
+        let key = self.pools.get(pool).key.clone();
+        let serves = |lane: &Lane| {
+            let declared = lane.keys.iter().find(|declared| declared.key == key)?;
+            (lane.worker == worker && !lane.draining).then_some(declared.warm)
+        };
+        let lanes = self.lanes.iter();
+        let lanes: Vec<_> = lanes.filter_map(|(at, lane)| Some((at, serves(lane)?))).collect();
+        for (at, warm) in lanes {
+            self.pools.add_lane(pool, at, warm);
+            self.lanes[at].pools.push(pool);
+        }
+    }
+}

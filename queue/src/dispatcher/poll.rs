@@ -1,0 +1,170 @@
+//! Polling: what other calls caused first, then hand-outs, then the wait.
+
+use std::time::Instant;
+
+use super::Dispatcher;
+use crate::flow::{Bell, Phase};
+use crate::id::{FlowId, LaneId, Ticket};
+use crate::key::Key;
+use crate::lane::Held;
+use crate::offer::{Outcome, Reason};
+use crate::place::State;
+use crate::step::Step;
+use crate::timer::Due;
+
+/// What to send for a ticket.
+#[derive(Debug)]
+pub struct HandOut<'a, I, P> {
+    /// The item of the place.
+    pub item: &'a I,
+    /// The payload of the part.
+    pub payload: &'a P,
+    /// What must be done.
+    pub key: &'a Key,
+    /// When the item came into being.
+    pub captured_at: Instant,
+    /// When the place is settled without an answer; `None` without a budget.
+    pub deadline: Option<Instant>,
+}
+
+impl<I, P, A> Dispatcher<I, P, A> {
+    /// The next thing to do. Call it until it is [`Step::Wait`], after every other call and when the
+    /// moment that `Wait` named has come.
+    pub fn poll(&mut self, now: Instant) -> Step {
+        self.advance(now);
+        loop {
+            if let Some(step) = self.next_step() {
+                return step;
+            }
+            if let Some(step) = self.assign() {
+                return step;
+            }
+            // Looking for work may have settled parts that could not be done in time.
+            if self.steps.is_empty() {
+                return Step::Wait(self.next_due());
+            }
+        }
+    }
+
+    /// What to send for a ticket; `None` once the ticket is not live any more.
+    #[must_use]
+    pub fn hand_out(&self, ticket: Ticket) -> Option<HandOut<'_, I, P>> {
+        let flow = &self.flows[self.flows.find(ticket.flow)?];
+        let place = flow.place(ticket.seq)?;
+        let part = place.parts.get(usize::from(ticket.part))?;
+        if !matches!(part.state, State::Out(_)) || part.attempt != ticket.attempt {
+            return None;
+        }
+        Some(HandOut {
+            item: &place.item,
+            payload: part.payload.as_ref()?,
+            key: &part.key,
+            captured_at: place.captured_at,
+            deadline: place.deadline,
+        })
+    }
+
+    /// The next noted step that still means something.
+    fn next_step(&mut self) -> Option<Step> {
+        while let Some(step) = self.steps.pop_front() {
+            let tell = match step {
+                Step::Ready { flow } => self.tell_ready(flow),
+                Step::Room { flow } => self.tell_room(flow),
+                Step::Closed { flow } => self.tell_closed(flow),
+                Step::Cancel { lane, ticket } => self.tell_cancel(lane, ticket),
+                Step::Drained { lane } => self.lanes.find(lane).is_some(),
+                Step::Lost { .. } | Step::Assign { .. } | Step::Wait(_) => true,
+            };
+            if tell {
+                return Some(step);
+            }
+        }
+        None
+    }
+
+    fn tell_ready(&mut self, flow: FlowId) -> bool {
+        let Some(at) = self.flows.find(flow) else {
+            return false;
+        };
+        let flow = &mut self.flows[at];
+        // What rang may have been taken before anyone heard it.
+        let ready = flow.head_is_settled();
+        flow.bell = if ready { Bell::Told } else { Bell::Armed };
+        ready
+    }
+
+    fn tell_room(&mut self, flow: FlowId) -> bool {
+        let Some(at) = self.flows.find(flow) else {
+            return false;
+        };
+        let rooms = &mut self.flows[at].rooms;
+        let Some(left) = rooms.checked_sub(1) else {
+            return false;
+        };
+        *rooms = left;
+        if left > 0 {
+            self.steps.push_back(Step::Room { flow });
+        }
+        true
+    }
+
+    fn tell_closed(&mut self, flow: FlowId) -> bool {
+        let Some(at) = self.flows.find(flow) else {
+            return false;
+        };
+        self.flows[at].phase = Phase::Closed;
+        true
+    }
+
+    fn tell_cancel(&mut self, lane: LaneId, ticket: Ticket) -> bool {
+        let at = self.lanes.find(lane);
+        // The lane may have answered, or left, in the meantime.
+        if !at.is_some_and(|at| self.lanes[at].held.contains_key(&ticket)) {
+            return false;
+        }
+        let until = self.now.and_then(|now| now.checked_add(self.config.release_within));
+        if let Some(until) = until {
+            self.set_timer(until, Due::Release(lane, ticket));
+        }
+        true
+    }
+
+    /// Hands out one part where there is one that waits and a lane with room that serves it.
+    fn assign(&mut self) -> Option<Step> {
+        let now = self.now?;
+        loop {
+            let (pool, at) = self.pools.pick()?;
+            let first = self.flows[at].line(pool).front();
+            let part = first.expect("a flow is ready while its line has a part");
+            if let Some(deadline) = part.deadline {
+                let left = deadline.saturating_duration_since(now);
+                if !self.pools.get(pool).service.fits(left, now) {
+                    let late = Outcome::Missing(Reason::Late);
+                    self.settle(at, part.seq, part.part, late);
+                    continue;
+                }
+            }
+            let lane_at = self.pools.freest(pool);
+            let lane_at = lane_at.expect("a runnable pool has a lane with room");
+
+            let flow = &mut self.flows[at];
+            let weight = flow.policy.weight.get();
+            let line = flow.line(pool);
+            line.pass = self.pools.charge(pool, at, line.pass, weight);
+            let id = flow.id;
+            let place = flow.place_mut(part.seq).expect("its part is open");
+            place.live += 1;
+            let slot = &mut place.parts[usize::from(part.part)];
+            slot.attempt += 1;
+            slot.state = State::Out(lane_at);
+            let ticket = Ticket { flow: id, seq: part.seq, part: part.part, attempt: slot.attempt };
+            self.dequeue(at, pool, part);
+
+            let held = Held { pool: self.pools.get(pool).id, since: now, cancelled: false };
+            self.lanes[lane_at].held.insert(ticket, held);
+            self.lane_changed(lane_at);
+            let lane = self.lanes[lane_at].id;
+            return Some(Step::Assign { lane, ticket });
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Parts between their states: into a line, to their outcome, and what follows for place and flow.
+
+use std::time::Instant;
+
+use super::Dispatcher;
+use crate::flow::Bell;
+use crate::id::{FlowId, PartIndex, Seq, Ticket};
+use crate::line::Waiting;
+use crate::offer::{Outcome, Reason};
+use crate::place::State;
+use crate::policy::NoLane;
+use crate::pool::PoolId;
+use crate::slots::At;
+use crate::step::Step;
+use crate::timer::Due;
+
+impl<I, P, A> Dispatcher<I, P, A> {
+    /// Puts an open, idle part into its line; without a lane it may be settled instead.
+    pub(super) fn enqueue(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex) {
+        let flow = &mut self.flows[at];
+        let (no_lane, weight) = (flow.policy.no_lane, flow.policy.weight.get());
+        let place = flow.place_mut(seq).expect("the caller has seen the place");
+        let deadline = place.deadline;
+        let slot = &mut place.parts[usize::from(part)];
+        let pool = slot.pool;
+        if no_lane == NoLane::Pass && !self.pools.get(pool).is_served() {
+            return self.settle(at, seq, part, Outcome::Missing(Reason::NoLane));
+        }
+        slot.state = State::Waiting;
+        let line = flow.line(pool);
+        if line.is_empty() {
+            line.pass = self.pools.wake(pool, at, line.pass, weight);
+        }
+        line.insert(Waiting { deadline, seq, part });
+    }
+
+    /// Takes a waiting part out of its line.
+    pub(super) fn dequeue(&mut self, at: At<FlowId>, pool: At<PoolId>, part: Waiting) {
+        let flow = &mut self.flows[at];
+        let weight = flow.policy.weight.get();
+        let line = flow.line(pool);
+        line.remove(part);
+        if line.is_empty() {
+            self.pools.sleep(pool, at, line.pass, weight);
+        }
+    }
+
+    /// Settles every open part of a place as missing, and so the place.
+    pub(super) fn settle_place(&mut self, at: At<FlowId>, seq: Seq, reason: Reason) {
+        let place = self.flows[at].place(seq);
+        let parts = place.expect("the caller has seen the place").parts.len();
+        for part in 0..parts {
+            let part = PartIndex::try_from(part).expect("Config::parts bounds the parts");
+            let place = self.flows[at].place(seq);
+            if place.is_some_and(|place| place.parts[usize::from(part)].is_open()) {
+                self.settle(at, seq, part, Outcome::Missing(reason));
+            }
+        }
+    }
+
+    /// Settles one open part, cancelling its ticket where a lane still holds it.
+    pub(super) fn settle(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex, outcome: Outcome<A>) {
+        let flow = &mut self.flows[at];
+        let id = flow.id;
+        match outcome {
+            Outcome::Answer(_) => flow.parts.answered += 1,
+            Outcome::Missing(reason) => flow.parts.missing.add(reason, 1),
+        }
+        flow.parts.open -= 1;
+        let place = flow.place_mut(seq).expect("the caller has seen the place");
+        if part < place.first && matches!(outcome, Outcome::Missing(_)) {
+            place.sealed = true;
+        }
+        let deadline = place.deadline;
+        let slot = &mut place.parts[usize::from(part)];
+        let (pool, attempt) = (slot.pool, slot.attempt);
+        let before = std::mem::replace(&mut slot.state, State::Done(outcome));
+        slot.payload = None;
+        place.open -= 1;
+        if matches!(before, State::Out(_)) {
+            place.live -= 1;
+        }
+        let settled = place.is_settled();
+        flow.line(pool).open -= 1;
+        if settled {
+            flow.pending -= 1;
+        }
+        match before {
+            State::Waiting => self.dequeue(at, pool, Waiting { deadline, seq, part }),
+            State::Out(lane) => {
+                let ticket = Ticket { flow: id, seq, part, attempt };
+                let lane = &mut self.lanes[lane];
+                if let Some(held) = lane.held.get_mut(&ticket) {
+                    held.cancelled = true;
+                    let lane = lane.id;
+                    self.steps.push_back(Step::Cancel { lane, ticket });
+                }
+            }
+            State::Idle | State::Resting(_) | State::Done(_) => {}
+        }
+        if settled {
+            self.ring(at);
+        }
+    }
+
+    /// Rings `Ready` where the head of the flow is settled and the bell is armed.
+    pub(super) fn ring(&mut self, at: At<FlowId>) {
+        let flow = &mut self.flows[at];
+        if flow.bell == Bell::Armed && flow.head_is_settled() {
+            flow.bell = Bell::Rung;
+            let flow = flow.id;
+            self.steps.push_back(Step::Ready { flow });
+        }
+    }
+
+    /// Counts a failure against a part that no lane holds any more, and tries it again or gives it up.
+    pub(super) fn charge(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex, now: Instant) {
+        let flow = &mut self.flows[at];
+        let (id, limit, rest) = (flow.id, flow.policy.attempts, flow.policy.retry_after);
+        let place = flow.place_mut(seq).expect("the caller has seen the place");
+        let slot = &mut place.parts[usize::from(part)];
+        slot.charged += 1;
+        if limit.is_some_and(|limit| slot.charged >= limit.get()) {
+            return self.settle(at, seq, part, Outcome::Missing(Reason::Failed));
+        }
+        match rest.and_then(|rest| now.checked_add(rest)) {
+            Some(until) if until > now => {
+                slot.state = State::Resting(until);
+                self.set_timer(until, Due::Retry(id, seq, part));
+            }
+            _ => self.enqueue(at, seq, part),
+        }
+    }
+}

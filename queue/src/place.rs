@@ -1,0 +1,96 @@
+//! A place: an item, its parts, and how each of them stands.
+
+use std::time::Instant;
+
+use crate::id::{LaneId, PartIndex};
+use crate::key::Key;
+use crate::offer::{Outcome, Reason, Taken, Verdict};
+use crate::pool::PoolId;
+use crate::slots::At;
+
+/// How a part stands.
+#[derive(Debug)]
+pub(crate) enum State<A> {
+    /// Between two of the others, inside one call only.
+    Idle,
+    /// In the line of its pool.
+    Waiting,
+    /// Failed, and not to be tried again before this moment.
+    Resting(Instant),
+    /// Handed out; its ticket carries the part's present attempt.
+    Out(At<LaneId>),
+    /// Settled.
+    Done(Outcome<A>),
+}
+
+/// One part of a place.
+#[derive(Debug)]
+pub(crate) struct Slot<P, A> {
+    pub(crate) key: Key,
+    pub(crate) pool: At<PoolId>,
+    /// Gone once the part is settled.
+    pub(crate) payload: Option<P>,
+    pub(crate) state: State<A>,
+    /// Hand-outs so far.
+    pub(crate) attempt: u32,
+    /// Hand-outs that count against the policy's attempts.
+    pub(crate) charged: u32,
+}
+
+impl<P, A> Slot<P, A> {
+    pub(crate) fn is_open(&self) -> bool {
+        !matches!(self.state, State::Done(_))
+    }
+}
+
+/// One place.
+#[derive(Debug)]
+pub(crate) struct Place<I, P, A> {
+    pub(crate) item: I,
+    pub(crate) captured_at: Instant,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) parts: Vec<Slot<P, A>>,
+    /// How many of the parts came with the offer; they decide the verdict.
+    pub(crate) first: PartIndex,
+    /// Parts that are not settled. A place with none is settled itself: nobody is left to ask for more.
+    pub(crate) open: usize,
+    /// Parts that are handed out.
+    pub(crate) live: usize,
+    /// No answer may ask for more.
+    pub(crate) sealed: bool,
+}
+
+impl<I, P, A> Place<I, P, A> {
+    pub(crate) fn is_settled(&self) -> bool {
+        self.open == 0
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        let first = &self.parts[..usize::from(self.first)];
+        let missing: Option<Reason> = first.iter().find_map(|part| match part.state {
+            State::Done(Outcome::Missing(reason)) => Some(reason),
+            _ => None,
+        });
+        match missing {
+            Some(reason) => Verdict::Missing(reason),
+            None if first.is_empty() => Verdict::NotAsked,
+            None => Verdict::Answered,
+        }
+    }
+
+    /// The settled place as it leaves.
+    pub(crate) fn into_taken(self, seq: crate::id::Seq) -> Taken<I, A> {
+        let verdict = self.verdict();
+        let outcome = |part: Slot<P, A>| match part.state {
+            State::Done(outcome) => (part.key, outcome),
+            _ => unreachable!("a place is taken only once no part is open"),
+        };
+        Taken {
+            seq,
+            item: self.item,
+            captured_at: self.captured_at,
+            verdict,
+            parts: self.parts.into_iter().map(outcome).collect(),
+        }
+    }
+}

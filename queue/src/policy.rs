@@ -1,0 +1,98 @@
+//! What a flow asks of the queue, as values with names.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use crate::id::WorkerId;
+
+/// What happens to a newcomer when a flow already has `pending` unsettled places.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum WhenFull {
+    /// The newcomer is handed back and gets no number; `Room` tells when to try again.
+    Refuse,
+    /// The oldest place that no lane is working on is settled as `Missing(Evicted)`. Where lanes work
+    /// on all of them the newcomer is admitted as `Missing(Evicted)`: work begun is work kept.
+    DropOldest,
+    /// The newcomer is admitted as `Missing(Evicted)`.
+    DropNewest,
+}
+
+/// What happens to a part whose key no lane serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum NoLane {
+    /// It is settled at once as `Missing(NoLane)`: video flows without a worker.
+    Pass,
+    /// It waits for a lane, or for its deadline where there is one.
+    Wait,
+}
+
+/// The policy of one flow, fixed when it is opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// The most unsettled places; at this number `when_full` decides.
+    pub pending: NonZeroUsize,
+    /// The most untaken places, settled or not; at this number a newcomer is always refused, because
+    /// the one who takes is behind and dropping work would not help.
+    pub held: NonZeroUsize,
+    /// What happens at `pending`.
+    pub when_full: WhenFull,
+    /// How long after `captured_at` a place must be settled; `None` never gives up.
+    pub budget: Option<Duration>,
+    /// How many failures end a part as `Missing(Failed)`; `None` tries for ever.
+    pub attempts: Option<NonZeroU32>,
+    /// How long a part rests after a failure before it is handed out again; `None` is at once.
+    pub retry_after: Option<Duration>,
+    /// What happens where no lane serves a part's key.
+    pub no_lane: NoLane,
+    /// Hand out to this worker only.
+    pub pin: Option<WorkerId>,
+    /// The flow's share of lanes beside other flows: twice the weight, twice the hand-outs.
+    pub weight: NonZeroU32,
+}
+
+/// Unsettled places of a video flow: a third of a second at 25 a second. More would only queue frames
+/// that are late when their turn comes.
+const VIDEO_PENDING: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
+/// Untaken places of a video flow: twice the pending ones, so that an output which hiccups for some
+/// frames does not make the source refuse.
+const VIDEO_HELD: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
+/// Two tries inside a video budget: a frame outlives one lost worker, and a poisonous one ends.
+const VIDEO_ATTEMPTS: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
+/// Unsettled places of a lossless flow: enough to keep several lanes with credit busy.
+const LOSSLESS_PENDING: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
+/// Untaken places of a lossless flow: answers behind a slow first one pile up here.
+const LOSSLESS_HELD: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
+
+impl Policy {
+    /// Live video: newest first, settled within `budget`, flowing with or without workers.
+    #[must_use]
+    pub fn video(budget: Duration) -> Self {
+        Self {
+            pending: VIDEO_PENDING,
+            held: VIDEO_HELD,
+            when_full: WhenFull::DropOldest,
+            budget: Some(budget),
+            attempts: Some(VIDEO_ATTEMPTS),
+            retry_after: None,
+            no_lane: NoLane::Pass,
+            pin: None,
+            weight: NonZeroU32::MIN,
+        }
+    }
+
+    /// Nothing is lost, whatever lanes die: the source waits, and every part is tried until it is answered.
+    #[must_use]
+    pub fn lossless() -> Self {
+        Self {
+            pending: LOSSLESS_PENDING,
+            held: LOSSLESS_HELD,
+            when_full: WhenFull::Refuse,
+            budget: None,
+            attempts: None,
+            retry_after: None,
+            no_lane: NoLane::Wait,
+            pin: None,
+            weight: NonZeroU32::MIN,
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Everything that one kind of part can be handed out to: the lanes that serve a key, or the lanes of
+//! one worker that serve it where a flow is pinned; and the flows that wait there.
+//!
+//! Flows inside a pool share it by stride scheduling: the one with the least virtual time is next, and
+//! each hand-out adds to its time in inverse proportion to its weight. A flow that comes back from
+//! idleness starts at the pool's present time, so it can neither claim what it did not use nor be
+//! punished for it. Pools that share lanes take turns by smooth weighted round robin.
+
+use std::collections::{BTreeSet, HashMap};
+
+use crate::id::{FlowId, LaneId, WorkerId};
+use crate::key::Key;
+use crate::service::Service;
+use crate::slots::{At, Slots};
+
+/// What one hand-out adds to the virtual time of a flow with weight 1. Weights above it count as it;
+/// a larger one would let the virtual time run over within the life of a server.
+const STRIDE: u64 = 1 << 20;
+
+/// A pool's number, never used again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct PoolId(pub(crate) u64);
+
+/// One pool.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(crate) id: PoolId,
+    pub(crate) key: Key,
+    pub(crate) pin: Option<WorkerId>,
+    pub(crate) service: Service,
+    /// The lanes that serve it, and whether they are warm for the key.
+    lanes: Vec<(At<LaneId>, bool)>,
+    /// How many of the lanes have room.
+    roomy: usize,
+    /// Lines of flows that name this pool, waiting parts or not.
+    lines: usize,
+    /// Flows with waiting parts, by virtual time.
+    ready: BTreeSet<(u64, At<FlowId>)>,
+    /// The weights of the flows in `ready` together.
+    weight: u64,
+    /// The virtual time of the last flow served.
+    time: u64,
+    /// This pool's balance in the round robin among pools.
+    turn: i64,
+    /// Where it stands in `Pools::runnable`.
+    runnable: Option<usize>,
+}
+
+impl Pool {
+    pub(crate) fn is_served(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+
+    /// Flows with waiting parts.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = At<FlowId>> {
+        self.ready.iter().map(|&(_, flow)| flow)
+    }
+}
+
+/// All pools.
+pub(crate) struct Pools {
+    slots: Slots<PoolId, Pool>,
+    by_key: HashMap<(Key, Option<WorkerId>), At<PoolId>>,
+    next: u64,
+    /// Pools with waiting flows and a lane with room: the only ones that `poll` looks at.
+    runnable: Vec<At<PoolId>>,
+    /// The room of each lane by its index, kept close together because choosing the freest reads many.
+    room: Vec<u32>,
+}
+
+impl Pools {
+    pub(crate) fn new() -> Self {
+        Self { slots: Slots::new(), by_key: HashMap::new(), next: 0, runnable: Vec::new(), room: Vec::new() }
+    }
+
+    pub(crate) fn get(&self, at: At<PoolId>) -> &Pool {
+        &self.slots[at]
+    }
+
+    pub(crate) fn by_id(&mut self, id: PoolId) -> Option<&mut Pool> {
+        let at = self.slots.find(id)?;
+        Some(&mut self.slots[at])
+    }
+
+    pub(crate) fn find(&self, key: &Key, pin: Option<WorkerId>) -> Option<At<PoolId>> {
+        self.by_key.get(&(key.clone(), pin)).copied()
+    }
+
+    /// The pool of a key; `true` where it was made by this call and has no lanes yet.
+    pub(crate) fn find_or_make(&mut self, key: &Key, pin: Option<WorkerId>) -> (At<PoolId>, bool) {
+        if let Some(at) = self.find(key, pin) {
+            return (at, false);
+        }
+        let id = PoolId(self.next);
+        self.next += 1;
+        let pool = Pool {
+            id,
+            key: key.clone(),
+            pin,
+            service: Service::default(),
+            lanes: Vec::new(),
+            roomy: 0,
+            lines: 0,
+            ready: BTreeSet::new(),
+            weight: 0,
+            time: 0,
+            turn: 0,
+            runnable: None,
+        };
+        let at = self.slots.insert(id, pool);
+        self.by_key.insert((key.clone(), pin), at);
+        (at, true)
+    }
+
+    /// Forgets a pool that neither a lane nor a line names.
+    pub(crate) fn sweep(&mut self, at: At<PoolId>) {
+        let pool = &self.slots[at];
+        if pool.lanes.is_empty() && pool.lines == 0 {
+            self.by_key.remove(&(pool.key.clone(), pool.pin));
+            let id = pool.id;
+            self.slots.remove(id);
+        }
+    }
+
+    pub(crate) fn add_line(&mut self, at: At<PoolId>) {
+        self.slots[at].lines += 1;
+    }
+
+    pub(crate) fn drop_line(&mut self, at: At<PoolId>) {
+        self.slots[at].lines -= 1;
+        self.sweep(at);
+    }
+
+    pub(crate) fn add_lane(&mut self, at: At<PoolId>, lane: At<LaneId>, warm: bool) {
+        let roomy = self.room_of(lane) > 0;
+        let pool = &mut self.slots[at];
+        pool.lanes.push((lane, warm));
+        pool.roomy += usize::from(roomy);
+        self.refresh(at);
+    }
+
+    /// Takes a lane off a pool; the caller sweeps once it has dealt with what waits there.
+    pub(crate) fn drop_lane(&mut self, at: At<PoolId>, lane: At<LaneId>) {
+        let roomy = self.room_of(lane) > 0;
+        let pool = &mut self.slots[at];
+        pool.lanes.retain(|&(other, _)| other != lane);
+        pool.roomy -= usize::from(roomy);
+        self.refresh(at);
+    }
+
+    fn room_of(&self, lane: At<LaneId>) -> u32 {
+        self.room.get(lane.index()).copied().unwrap_or(0)
+    }
+
+    /// Notes how many more tickets a lane may hold. `pools` are those that the lane serves.
+    pub(crate) fn set_room(&mut self, lane: At<LaneId>, room: u32, pools: &[At<PoolId>]) {
+        if self.room.len() <= lane.index() {
+            self.room.resize(lane.index() + 1, 0);
+        }
+        let before = std::mem::replace(&mut self.room[lane.index()], room);
+        if (before > 0) == (room > 0) {
+            return;
+        }
+        for &at in pools {
+            let pool = &mut self.slots[at];
+            if room > 0 {
+                pool.roomy += 1;
+            } else {
+                pool.roomy -= 1;
+            }
+            self.refresh(at);
+        }
+    }
+
+    /// A flow has begun to wait. Returns its virtual time from now on.
+    pub(crate) fn wake(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) -> u64 {
+        let pool = &mut self.slots[at];
+        let pass = pass.max(pool.time);
+        pool.ready.insert((pass, flow));
+        pool.weight += u64::from(weight);
+        self.refresh(at);
+        pass
+    }
+
+    /// A flow has nothing waiting any more.
+    pub(crate) fn sleep(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) {
+        let pool = &mut self.slots[at];
+        pool.ready.remove(&(pass, flow));
+        pool.weight -= u64::from(weight);
+        if pool.ready.is_empty() {
+            pool.turn = 0;
+        }
+        self.refresh(at);
+    }
+
+    /// A waiting flow has had a hand-out and still waits for more. Returns its new virtual time.
+    pub(crate) fn charge(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) -> u64 {
+        let pool = &mut self.slots[at];
+        pool.time = pool.time.max(pass);
+        let after = pass + (STRIDE / u64::from(weight)).max(1);
+        pool.ready.remove(&(pass, flow));
+        pool.ready.insert((after, flow));
+        after
+    }
+
+    /// The next pool to hand out from and the flow whose turn it is there.
+    pub(crate) fn pick(&mut self) -> Option<(At<PoolId>, At<FlowId>)> {
+        let at = match *self.runnable.as_slice() {
+            [] => return None,
+            [only] => only,
+            _ => self.take_turn(),
+        };
+        let &(_, flow) = self.slots[at].ready.first().expect("a runnable pool has a waiting flow");
+        Some((at, flow))
+    }
+
+    fn take_turn(&mut self) -> At<PoolId> {
+        let mut total = 0;
+        let mut best = (i64::MIN, self.runnable[0]);
+        for &at in &self.runnable {
+            let pool = &mut self.slots[at];
+            let weight = i64::try_from(pool.weight).unwrap_or(i64::MAX);
+            pool.turn = pool.turn.saturating_add(weight);
+            total += weight;
+            if pool.turn > best.0 {
+                best = (pool.turn, at);
+            }
+        }
+        self.slots[best.1].turn -= total;
+        best.1
+    }
+
+    /// The lane of a pool to hand out to: warm ones first, then the one with the most room.
+    pub(crate) fn freest(&self, at: At<PoolId>) -> Option<At<LaneId>> {
+        let lanes = self.slots[at].lanes.iter();
+        let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0);
+        // `max_by_key` keeps the last of equals; reversed, the longest-serving lane wins.
+        let best = roomy.rev().max_by_key(|&&(lane, warm)| (warm, self.room_of(lane)));
+        best.map(|&(lane, _)| lane)
+    }
+
+    /// Keeps `runnable` true to a pool's state.
+    fn refresh(&mut self, at: At<PoolId>) {
+        let pool = &mut self.slots[at];
+        let can_run = pool.roomy > 0 && !pool.ready.is_empty();
+        match (pool.runnable, can_run) {
+            (None, true) => {
+                pool.runnable = Some(self.runnable.len());
+                self.runnable.push(at);
+            }
+            (Some(place), false) => {
+                pool.runnable = None;
+                self.runnable.swap_remove(place);
+                if let Some(&moved) = self.runnable.get(place) {
+                    self.slots[moved].runnable = Some(place);
+                }
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+}

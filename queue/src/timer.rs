@@ -1,0 +1,66 @@
+//! Every moment at which something is due, in one table.
+//!
+//! Nothing is taken out when it is no longer due: it is recognised when it comes to the front. So that
+//! a long budget does not keep one entry for every place that was settled long before, the table is
+//! swept whenever it has doubled since the last sweep; it is never larger than twice what was due then.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::time::Instant;
+
+use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
+
+/// What is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Due {
+    /// A place must be settled.
+    Deadline(FlowId, Seq),
+    /// A part has rested long enough after a failure.
+    Retry(FlowId, Seq, PartIndex),
+    /// A lane must have let go of a cancelled ticket.
+    Release(LaneId, Ticket),
+}
+
+/// Below this size sweeping would cost more than it saves.
+const SMALL: usize = 64;
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Timers {
+    heap: BinaryHeap<Reverse<(Instant, Due)>>,
+    sweep_at: usize,
+}
+
+impl Timers {
+    pub(crate) fn new() -> Self {
+        Self { heap: BinaryHeap::new(), sweep_at: SMALL }
+    }
+
+    pub(crate) fn set(&mut self, at: Instant, due: Due) {
+        self.heap.push(Reverse((at, due)));
+    }
+
+    pub(crate) fn wants_sweep(&self) -> bool {
+        self.heap.len() >= self.sweep_at
+    }
+
+    pub(crate) fn sweep(&mut self, still_due: impl Fn(Instant, Due) -> bool) {
+        self.heap.retain(|&Reverse((at, due))| still_due(at, due));
+        self.sweep_at = (2 * self.heap.len()).max(SMALL);
+    }
+
+    /// The next entry, due or not.
+    pub(crate) fn peek(&self) -> Option<(Instant, Due)> {
+        self.heap.peek().map(|&Reverse(next)| next)
+    }
+
+    /// Takes the next entry out.
+    pub(crate) fn pop(&mut self) {
+        self.heap.pop();
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.heap.len()
+    }
+}
