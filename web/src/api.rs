@@ -73,13 +73,8 @@ pub enum State {
 
 impl State {
     /// Every state, in the order in which a stream usually goes through them.
-    pub const ALL: [State; 5] = [
-        State::Starting,
-        State::Running,
-        State::Reconnecting,
-        State::Failed,
-        State::Ended,
-    ];
+    pub const ALL: [State; 5] =
+        [State::Starting, State::Running, State::Reconnecting, State::Failed, State::Ended];
 
     /// The name that the JSON and the metrics use.
     pub fn name(self) -> &'static str {
@@ -282,10 +277,7 @@ mod tests {
 
     #[test]
     fn a_stream_has_the_documented_fields() {
-        let stream = Stream {
-            latency_ms: Some(LatencyMs::default()),
-            ..Stream::default()
-        };
+        let stream = Stream { latency_ms: Some(LatencyMs::default()), ..Stream::default() };
         let json = serde_json::to_value(&stream).unwrap();
         let keys = |value: &serde_json::Value| -> Vec<String> {
             let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
@@ -323,10 +315,7 @@ mod tests {
                 "waiting"
             ]
         );
-        assert_eq!(
-            keys(&json["ledger"]["missing"]),
-            ["cancelled", "evicted", "failed", "late", "no_lane"]
-        );
+        assert_eq!(keys(&json["ledger"]["missing"]), ["cancelled", "evicted", "failed", "late", "no_lane"]);
         assert_eq!(json["state"], "starting");
     }
 
@@ -347,10 +336,7 @@ mod tests {
             admitted: 4,
             answered: 1,
             not_asked: 1,
-            missing: Missing {
-                late: 1,
-                ..Missing::default()
-            },
+            missing: Missing { late: 1, ..Missing::default() },
             held: 1,
         };
         assert!(ledger.balances());

@@ -37,16 +37,10 @@ pub struct Pictures {
 impl Pictures {
     /// A viewer of what `latest` carries. `viewer` is dropped when the viewer goes, however it goes: a
     /// guard there counts viewers. (`watch::Sender::closed` tells when the last one went, too.)
-    pub fn new(
-        mut latest: watch::Receiver<Option<Bytes>>,
-        viewer: impl Send + Sync + 'static,
-    ) -> Pictures {
+    pub fn new(mut latest: watch::Receiver<Option<Bytes>>, viewer: impl Send + Sync + 'static) -> Pictures {
         // A fresh receiver counts the value that is there as seen, yet a newcomer should have it.
         latest.mark_changed();
-        Pictures {
-            latest,
-            _viewer: Box::new(viewer),
-        }
+        Pictures { latest, _viewer: Box::new(viewer) }
     }
 
     /// The next picture: at once the one that is there, if this viewer has not had it yet, otherwise as

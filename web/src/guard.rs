@@ -65,9 +65,7 @@ fn is_ours(authority: &Authority, local: SocketAddr, hosts: &[String]) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(ip) = bare.parse::<IpAddr>() {
         let ip = ip.to_canonical();
-        return ip.is_loopback()
-            || ip == local.ip().to_canonical()
-            || hosts.iter().any(|name| name == bare);
+        return ip.is_loopback() || ip == local.ip().to_canonical() || hosts.iter().any(|name| name == bare);
     }
     let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
     // Browsers and resolvers keep `localhost` and what ends in it on this machine (RFC 6761).
@@ -79,8 +77,7 @@ fn is_ours(authority: &Authority, local: SocketAddr, hosts: &[String]) -> bool {
 fn check_origin(headers: &HeaderMap, host: &Authority) -> Result<(), Refusal> {
     for origin in headers.get_all(ORIGIN) {
         let ours = Uri::try_from(origin.as_bytes()).is_ok_and(|origin| {
-            matches!(origin.scheme_str(), Some("http" | "https"))
-                && origin.authority() == Some(host)
+            matches!(origin.scheme_str(), Some("http" | "https")) && origin.authority() == Some(host)
         });
         if !ours {
             let text = String::from_utf8_lossy(origin.as_bytes()).into_owned();
@@ -162,17 +159,11 @@ mod tests {
             "10.1.2.3",
             "127.0.0.1.evil.example",
         ] {
-            assert!(
-                matches!(of_host(LOOPBACK, host), Err(Refusal::ForeignHost(_))),
-                "{host}"
-            );
+            assert!(matches!(of_host(LOOPBACK, host), Err(Refusal::ForeignHost(_))), "{host}");
         }
-        for headers in [
-            &[][..],
-            &[("host", "")],
-            &[("host", "a b")],
-            &[("host", "localhost"), ("host", "evil.example")],
-        ] {
+        for headers in
+            [&[][..], &[("host", "")], &[("host", "a b")], &[("host", "localhost"), ("host", "evil.example")]]
+        {
             assert_eq!(verdict(LOOPBACK, &[], headers), Err(Refusal::BadHost));
         }
     }
@@ -188,36 +179,17 @@ mod tests {
 
     #[test]
     fn only_our_own_page_may_ask() {
-        let origin = |origin| {
-            verdict(
-                LOOPBACK,
-                &[],
-                &[("host", "localhost:8080"), ("origin", origin)],
-            )
-        };
+        let origin = |origin| verdict(LOOPBACK, &[], &[("host", "localhost:8080"), ("origin", origin)]);
         assert_eq!(origin("http://localhost:8080"), Ok(()));
-        for foreign in [
-            "http://localhost:3000",
-            "http://evil.example",
-            "null",
-            "file://localhost:8080",
-            "",
-        ] {
-            assert!(
-                matches!(origin(foreign), Err(Refusal::ForeignOrigin(_))),
-                "{foreign}"
-            );
+        for foreign in ["http://localhost:3000", "http://evil.example", "null", "file://localhost:8080", ""] {
+            assert!(matches!(origin(foreign), Err(Refusal::ForeignOrigin(_))), "{foreign}");
         }
     }
 
     #[test]
     fn a_picture_embedded_by_another_site_is_refused_and_a_link_is_not() {
         let site = |site, mode| {
-            let headers = [
-                ("host", "localhost"),
-                ("sec-fetch-site", site),
-                ("sec-fetch-mode", mode),
-            ];
+            let headers = [("host", "localhost"), ("sec-fetch-site", site), ("sec-fetch-mode", mode)];
             verdict(LOOPBACK, &[], &headers)
         };
         assert_eq!(site("same-origin", "no-cors"), Ok(()));
@@ -231,17 +203,8 @@ mod tests {
     fn long_and_unmeasured_bodies_are_refused() {
         let body = |name, value| verdict(LOOPBACK, &[], &[("host", "localhost"), (name, value)]);
         assert_eq!(body("content-length", "10"), Ok(()));
-        assert_eq!(
-            body("content-length", "99999999999999999999999"),
-            Err(Refusal::BodyTooLarge)
-        );
-        assert_eq!(
-            body("content-length", "1000000"),
-            Err(Refusal::BodyTooLarge)
-        );
-        assert_eq!(
-            body("transfer-encoding", "chunked"),
-            Err(Refusal::BodyTooLarge)
-        );
+        assert_eq!(body("content-length", "99999999999999999999999"), Err(Refusal::BodyTooLarge));
+        assert_eq!(body("content-length", "1000000"), Err(Refusal::BodyTooLarge));
+        assert_eq!(body("transfer-encoding", "chunked"), Err(Refusal::BodyTooLarge));
     }
 }

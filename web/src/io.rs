@@ -19,18 +19,10 @@ pub(crate) struct Impatient<T> {
 
 impl<T> Impatient<T> {
     pub(crate) fn new(inner: T, limit: Duration) -> Self {
-        Impatient {
-            inner,
-            limit,
-            stuck: None,
-        }
+        Impatient { inner, limit, stuck: None }
     }
 
-    fn watch(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
+    fn watch(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if written.is_ready() {
             self.stuck = None;
             return written;
@@ -38,10 +30,9 @@ impl<T> Impatient<T> {
         let limit = self.limit;
         let stuck = self.stuck.get_or_insert_with(|| Box::pin(sleep(limit)));
         match stuck.as_mut().poll(cx) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the peer reads nothing",
-            ))),
+            Poll::Ready(()) => {
+                Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the peer reads nothing")))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -58,11 +49,7 @@ impl<T: Read + Unpin> Read for Impatient<T> {
 }
 
 impl<T: Write + Unpin> Write for Impatient<T> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.inner).poll_write(cx, buf);
         self.watch(cx, written)
     }

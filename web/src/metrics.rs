@@ -25,31 +25,11 @@ type LedgerMetric = (&'static str, &'static str, fn(&Ledger) -> u64);
 
 // `_total` is added by the encoder.
 const LEDGER_COUNTERS: &[LedgerMetric] = &[
-    (
-        "framelane_decoded_frames",
-        "Frames that the source gave",
-        |ledger| ledger.decoded,
-    ),
-    (
-        "framelane_skipped_frames",
-        "Frames left out by the ingest",
-        |ledger| ledger.skipped,
-    ),
-    (
-        "framelane_refused_frames",
-        "Frames offered to the queue and not let in",
-        |ledger| ledger.refused,
-    ),
-    (
-        "framelane_admitted_frames",
-        "Frames let into the queue",
-        |ledger| ledger.admitted,
-    ),
-    (
-        "framelane_answered_frames",
-        "Frames that left with their answers",
-        |ledger| ledger.answered,
-    ),
+    ("framelane_decoded_frames", "Frames that the source gave", |ledger| ledger.decoded),
+    ("framelane_skipped_frames", "Frames left out by the ingest", |ledger| ledger.skipped),
+    ("framelane_refused_frames", "Frames offered to the queue and not let in", |ledger| ledger.refused),
+    ("framelane_admitted_frames", "Frames let into the queue", |ledger| ledger.admitted),
+    ("framelane_answered_frames", "Frames that left with their answers", |ledger| ledger.answered),
     (
         "framelane_not_asked_frames",
         "Frames that left without, since nothing was asked about them",
@@ -57,54 +37,28 @@ const LEDGER_COUNTERS: &[LedgerMetric] = &[
     ),
 ];
 const LEDGER_GAUGES: &[LedgerMetric] = &[
-    (
-        "framelane_waiting_frames",
-        "Frames decoded and not yet offered to the queue",
-        |ledger| ledger.waiting,
-    ),
-    (
-        "framelane_held_frames",
-        "Frames inside the queue",
-        |ledger| ledger.held,
-    ),
+    ("framelane_waiting_frames", "Frames decoded and not yet offered to the queue", |ledger| ledger.waiting),
+    ("framelane_held_frames", "Frames inside the queue", |ledger| ledger.held),
 ];
-const MISSING: (&str, &str) = (
-    "framelane_missing_frames",
-    "Frames that left without the answer that was asked for, by reason",
-);
-const UNBALANCED: (&str, &str) = (
-    "framelane_unbalanced_streams",
-    "Streams whose ledger does not balance: anything but 0 is a bug",
-);
-const STREAM_STATE: (&str, &str) = (
-    "framelane_stream_state",
-    "1 for the state that the stream is in, 0 for the others",
-);
-const OUTPUT_RATE: (&str, &str) = (
-    "framelane_output_frames_per_second",
-    "Annotated frames handed to the encoder, over a recent window",
-);
-const LATENCY: (&str, &str) = (
-    "framelane_latency_seconds",
-    "Capture to annotated frame handed to the encoder, over a recent window",
-);
+const MISSING: (&str, &str) =
+    ("framelane_missing_frames", "Frames that left without the answer that was asked for, by reason");
+const UNBALANCED: (&str, &str) =
+    ("framelane_unbalanced_streams", "Streams whose ledger does not balance: anything but 0 is a bug");
+const STREAM_STATE: (&str, &str) =
+    ("framelane_stream_state", "1 for the state that the stream is in, 0 for the others");
+const OUTPUT_RATE: (&str, &str) =
+    ("framelane_output_frames_per_second", "Annotated frames handed to the encoder, over a recent window");
+const LATENCY: (&str, &str) =
+    ("framelane_latency_seconds", "Capture to annotated frame handed to the encoder, over a recent window");
 const VIEWERS: (&str, &str) = ("framelane_viewer_connections", "Who watches, by how");
-const WORKERS: (&str, &str) = (
-    "framelane_worker_connections",
-    "Connected workers, and lanes in the server's process",
-);
-const WORKER_CREDIT: (&str, &str) = (
-    "framelane_worker_credit_tasks",
-    "How many tasks the worker may hold at a time",
-);
-const WORKER_OUTSTANDING: (&str, &str) = (
-    "framelane_worker_outstanding_tasks",
-    "How many tasks the worker holds",
-);
-const WORKER_ANSWERED: (&str, &str) = (
-    "framelane_worker_answered_tasks",
-    "Answers of the worker that counted, since it connected",
-);
+const WORKERS: (&str, &str) =
+    ("framelane_worker_connections", "Connected workers, and lanes in the server's process");
+const WORKER_CREDIT: (&str, &str) =
+    ("framelane_worker_credit_tasks", "How many tasks the worker may hold at a time");
+const WORKER_OUTSTANDING: (&str, &str) =
+    ("framelane_worker_outstanding_tasks", "How many tasks the worker holds");
+const WORKER_ANSWERED: (&str, &str) =
+    ("framelane_worker_answered_tasks", "Answers of the worker that counted, since it connected");
 
 /// The scrape of one snapshot.
 pub(crate) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
@@ -122,15 +76,13 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let Snapshot { streams, workers } = &self.0;
         for &(name, help, value) in LEDGER_COUNTERS {
-            let numbers = streams
-                .iter()
-                .map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
+            let numbers =
+                streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
             counters(&mut encoder, (name, help), numbers)?;
         }
         for &(name, help, value) in LEDGER_GAUGES {
-            let numbers = streams
-                .iter()
-                .map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
+            let numbers =
+                streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
             gauges(&mut encoder, (name, help), numbers)?;
         }
         let missing = streams.iter().flat_map(|stream| {
@@ -139,7 +91,9 @@ impl Collector for Scrape {
         });
         counters(&mut encoder, MISSING, missing)?;
         let unbalanced = streams.iter().filter(|stream| !stream.ledger.balances());
-        gauges(&mut encoder, UNBALANCED, [([], unbalanced.count())])?;
+        let unbalanced = ConstGauge::new(unbalanced.count());
+        let (name, help) = UNBALANCED;
+        unbalanced.encode(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?)?;
 
         let states = streams.iter().flat_map(|stream| {
             State::ALL.map(|state| {
@@ -148,31 +102,22 @@ impl Collector for Scrape {
             })
         });
         gauges(&mut encoder, STREAM_STATE, states)?;
-        let rates = streams
-            .iter()
-            .map(|stream| ([("stream", stream.id.as_str())], stream.fps));
+        let rates = streams.iter().map(|stream| ([("stream", stream.id.as_str())], stream.fps));
         gauges(&mut encoder, OUTPUT_RATE, rates)?;
         let latencies = streams.iter().flat_map(|stream| {
             stream.latency_ms.into_iter().flat_map(|latency| {
-                [
-                    ("0.5", latency.p50),
-                    ("0.95", latency.p95),
-                    ("0.99", latency.p99),
-                    ("1", latency.max),
-                ]
-                .map(|(quantile, ms)| {
-                    let labels = [("stream", stream.id.as_str()), ("quantile", quantile)];
-                    (labels, ms / 1000.0)
-                })
+                [("0.5", latency.p50), ("0.95", latency.p95), ("0.99", latency.p99), ("1", latency.max)].map(
+                    |(quantile, ms)| {
+                        let labels = [("stream", stream.id.as_str()), ("quantile", quantile)];
+                        (labels, ms / 1000.0)
+                    },
+                )
             })
         });
         gauges(&mut encoder, LATENCY, latencies)?;
         let viewers = streams.iter().flat_map(|stream| {
-            [
-                ("rtsp", stream.viewers.rtsp),
-                ("mjpeg", stream.viewers.mjpeg),
-            ]
-            .map(|(kind, n)| ([("stream", stream.id.as_str()), ("kind", kind)], n))
+            [("rtsp", stream.viewers.rtsp), ("mjpeg", stream.viewers.mjpeg)]
+                .map(|(kind, n)| ([("stream", stream.id.as_str()), ("kind", kind)], n))
         });
         gauges(&mut encoder, VIEWERS, viewers)?;
 
@@ -248,27 +193,19 @@ mod tests {
             id: "door".to_owned(),
             state: State::Running,
             fps: 9.5,
-            latency_ms: Some(LatencyMs {
-                p50: 80.0,
-                ..LatencyMs::default()
-            }),
+            latency_ms: Some(LatencyMs { p50: 80.0, ..LatencyMs::default() }),
             ledger: Ledger {
                 decoded: 7,
                 admitted: 7,
                 answered: 3,
-                missing: Missing {
-                    no_lane: 4,
-                    ..Missing::default()
-                },
+                missing: Missing { no_lane: 4, ..Missing::default() },
                 ..Ledger::default()
             },
             ..Stream::default()
         };
-        let scrape = text(Snapshot {
-            streams: vec![stream],
-            workers: vec![worker("1"), worker("1"), worker("2")],
-        })
-        .unwrap();
+        let scrape =
+            text(Snapshot { streams: vec![stream], workers: vec![worker("1"), worker("1"), worker("2")] })
+                .unwrap();
         let name = r#"name="gpu \"one\"\n""#;
         for line in [
             "# TYPE framelane_decoded_frames counter",

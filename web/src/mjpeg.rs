@@ -19,10 +19,9 @@ pub(crate) fn response(
     slot: impl Send + Sync + 'static,
 ) -> Response {
     let mut response = warp::reply::stream(parts(pictures, stop, slot)).into_response();
-    response.headers_mut().insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("multipart/x-mixed-replace; boundary=frame"),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("multipart/x-mixed-replace; boundary=frame"));
     response
 }
 
@@ -33,33 +32,21 @@ fn parts(
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + Send + Sync {
     // The stream is asked for a picture only when the connection has room for one, and then takes the
     // latest: this is where a slow viewer skips.
-    let parts = stream::unfold(
-        (pictures, stop, slot),
-        |(mut pictures, stop, slot)| async move {
-            let picture = tokio::select! {
-                biased;
-                () = stop.cancelled() => None,
-                picture = pictures.next() => picture,
-            }?;
-            Some((part(picture), (pictures, stop, slot)))
-        },
-    );
+    let parts = stream::unfold((pictures, stop, slot), |(mut pictures, stop, slot)| async move {
+        let picture = tokio::select! {
+            biased;
+            () = stop.cancelled() => None,
+            picture = pictures.next() => picture,
+        }?;
+        Some((part(picture), (pictures, stop, slot)))
+    });
     let first = Bytes::from_static(b"--frame\r\n");
-    stream::iter([first])
-        .chain(parts.flat_map(stream::iter))
-        .map(Ok)
+    stream::iter([first]).chain(parts.flat_map(stream::iter)).map(Ok)
 }
 
 /// One picture. The boundary that ends it goes out with it and not before the next one: browsers show a
 /// picture only when they have seen its end, and would be one picture late.
 fn part(picture: Bytes) -> [Bytes; 3] {
-    let head = format!(
-        "Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n",
-        picture.len()
-    );
-    [
-        Bytes::from(head),
-        picture,
-        Bytes::from_static(b"\r\n--frame\r\n"),
-    ]
+    let head = format!("Content-Type: image/jpeg\r\nContent-Length: {}\r\n\r\n", picture.len());
+    [Bytes::from(head), picture, Bytes::from_static(b"\r\n--frame\r\n")]
 }

@@ -13,11 +13,7 @@ const SVG: &str = "image/svg+xml";
 
 macro_rules! script {
     ($name:literal) => {
-        (
-            $name,
-            SCRIPT,
-            include_str!(concat!("../page/dist/", $name)),
-        )
+        ($name, SCRIPT, include_str!(concat!("../page/dist/", $name)))
     };
 }
 

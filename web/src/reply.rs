@@ -25,10 +25,7 @@ pub(crate) fn with_headers(mut response: Response) -> Response {
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (X_FRAME_OPTIONS, "DENY"),
         (REFERRER_POLICY, "no-referrer"),
-        (
-            HeaderName::from_static("cross-origin-resource-policy"),
-            "same-origin",
-        ),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
@@ -47,30 +44,22 @@ pub(crate) fn json<T: Serialize>(value: &T) -> Response {
 /// An answer of a fixed kind.
 pub(crate) fn typed(kind: &'static str, body: impl Into<bytes::Bytes>) -> Response {
     let mut response = Response::new(body.into().into());
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 
 /// An answer that says what went wrong (`error`, for programs) and what to do (`message`, for people).
 pub(crate) fn problem(status: StatusCode, error: &str, message: impl Into<String>) -> Response {
-    let problem = Problem {
-        status: status.as_u16(),
-        error: error.to_owned(),
-        message: message.into(),
-    };
+    let problem = Problem { status: status.as_u16(), error: error.to_owned(), message: message.into() };
     warp::reply::with_status(warp::reply::json(&problem), status).into_response()
 }
 
 /// The answer to a request that the guard refused.
 pub(crate) fn refused(refusal: &Refusal) -> Response {
     match refusal {
-        Refusal::BadHost => problem(
-            StatusCode::BAD_REQUEST,
-            "bad_host",
-            "the request needs exactly one valid Host header",
-        ),
+        Refusal::BadHost => {
+            problem(StatusCode::BAD_REQUEST, "bad_host", "the request needs exactly one valid Host header")
+        }
         Refusal::ForeignHost(host) => problem(
             StatusCode::FORBIDDEN,
             "foreign_host",
@@ -83,10 +72,8 @@ pub(crate) fn refused(refusal: &Refusal) -> Response {
             "foreign_origin",
             format!("web pages of other sites ({origin:?}) may not use this server"),
         ),
-        Refusal::BodyTooLarge => problem(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "body_too_large",
-            "send no body: nothing here takes one",
-        ),
+        Refusal::BodyTooLarge => {
+            problem(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "send no body: nothing here takes one")
+        }
     }
 }

@@ -42,39 +42,26 @@ pub(crate) fn routes<B: Backend>(
     let streams = warp::path!("api" / "v1" / "streams")
         .and(get())
         .and(shared.clone())
-        .then(|shared: Arc<Shared<B>>| async move {
-            reply::json(&shared.backend.snapshot().await.streams)
-        });
-    let stream = warp::path!("api" / "v1" / "streams" / String)
-        .and(get())
-        .and(shared.clone())
-        .then(|id: String, shared: Arc<Shared<B>>| async move {
+        .then(|shared: Arc<Shared<B>>| async move { reply::json(&shared.backend.snapshot().await.streams) });
+    let stream = warp::path!("api" / "v1" / "streams" / String).and(get()).and(shared.clone()).then(
+        |id: String, shared: Arc<Shared<B>>| async move {
             let snapshot = shared.backend.snapshot().await;
             match snapshot.stream(&id) {
                 Some(stream) => reply::json(stream),
                 None => no_such_stream(&id, &snapshot),
             }
-        });
+        },
+    );
     let workers = warp::path!("api" / "v1" / "workers")
         .and(get())
         .and(shared.clone())
-        .then(|shared: Arc<Shared<B>>| async move {
-            reply::json(&shared.backend.snapshot().await.workers)
-        });
+        .then(|shared: Arc<Shared<B>>| async move { reply::json(&shared.backend.snapshot().await.workers) });
 
-    let mjpeg = warp::path!("streams" / String / "mjpeg")
-        .and(get())
-        .and(shared.clone())
-        .then(watch);
-    let snapshot = warp::path!("streams" / String / "snapshot.jpg")
-        .and(get())
-        .and(shared.clone())
-        .then(snapshot);
+    let mjpeg = warp::path!("streams" / String / "mjpeg").and(get()).and(shared.clone()).then(watch);
+    let snapshot =
+        warp::path!("streams" / String / "snapshot.jpg").and(get()).and(shared.clone()).then(snapshot);
 
-    let metrics = warp::path!("metrics")
-        .and(get())
-        .and(shared.clone())
-        .then(scrape);
+    let metrics = warp::path!("metrics").and(get()).and(shared.clone()).then(scrape);
     let healthz = warp::path!("healthz").and(get()).map(|| health(&Ok(())));
     let readyz = warp::path!("readyz")
         .and(get())
@@ -85,15 +72,7 @@ pub(crate) fn routes<B: Backend>(
     let pictures = mjpeg.or(snapshot).unify();
     let operation = metrics.or(healthz).unify().or(readyz).unify();
     let files = index.or(asset).unify();
-    api.or(pictures)
-        .unify()
-        .or(operation)
-        .unify()
-        .or(files)
-        .unify()
-        .boxed()
-        .recover(rejected)
-        .unify()
+    api.or(pictures).unify().or(operation).unify().or(files).unify().boxed().recover(rejected).unify()
 }
 
 async fn watch<B: Backend>(id: String, shared: Arc<Shared<B>>) -> Response {
@@ -120,10 +99,7 @@ async fn snapshot<B: Backend>(id: String, shared: Arc<Shared<B>>) -> Response {
     };
     match picture {
         Some(picture) => reply::typed("image/jpeg", picture),
-        None => busy(
-            "no_picture",
-            "the stream gives no picture now: its state says why",
-        ),
+        None => busy("no_picture", "the stream gives no picture now: its state says why"),
     }
 }
 
@@ -147,9 +123,7 @@ fn health(state: &Result<(), String>) -> Response {
         Ok(()) => (StatusCode::OK, "ok"),
         Err(why) => (StatusCode::SERVICE_UNAVAILABLE, why.as_str()),
     };
-    let health = Health {
-        status: status.to_owned(),
-    };
+    let health = Health { status: status.to_owned() };
     warp::reply::with_status(reply::json(&health), code).into_response()
 }
 
@@ -160,20 +134,12 @@ impl<B> Shared<B> {
 }
 
 fn no_such_stream(id: &str, snapshot: &Snapshot) -> Response {
-    let known: Vec<&str> = snapshot
-        .streams
-        .iter()
-        .map(|stream| stream.id.as_str())
-        .collect();
+    let known: Vec<&str> = snapshot.streams.iter().map(|stream| stream.id.as_str()).collect();
     let known = match known.as_slice() {
         [] => "there are none".to_owned(),
         known => format!("there are: {}", known.join(", ")),
     };
-    reply::problem(
-        StatusCode::NOT_FOUND,
-        "no_such_stream",
-        format!("no stream is called {id:?}; {known}"),
-    )
+    reply::problem(StatusCode::NOT_FOUND, "no_such_stream", format!("no stream is called {id:?}; {known}"))
 }
 
 fn no_such_path() -> Response {

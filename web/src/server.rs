@@ -86,9 +86,7 @@ pub async fn serve<B: Backend>(
     config: Config,
     stop: CancellationToken,
 ) -> Result<(), ServeError> {
-    listener
-        .set_nonblocking(true)
-        .map_err(ServeError::Listener)?;
+    listener.set_nonblocking(true).map_err(ServeError::Listener)?;
     let listener = TcpListener::from_std(listener).map_err(ServeError::Listener)?;
     let connections = Arc::new(Semaphore::new(config.max_connections));
     let shared = Arc::new(Shared {
@@ -138,10 +136,7 @@ async fn accept(
     listener: &TcpListener,
     connections: &Arc<Semaphore>,
 ) -> io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(connections)
-        .acquire_owned()
-        .await
-        .expect("the semaphore is never closed");
+    let permit = Arc::clone(connections).acquire_owned().await.expect("the semaphore is never closed");
     let (stream, remote) = listener.accept().await?;
     Ok((stream, remote, permit))
 }

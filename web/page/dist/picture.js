@@ -3,6 +3,8 @@
 import { mjpegPath } from "./api.js";
 import { byId, setText } from "./dom.js";
 const RETRY_MS = 1000;
+/** How soon a first picture is noticed; no event tells of it in every browser. */
+const NOTICE_MS = 50;
 /** A picture that stays the same for this many looks, while the server says that frames go out, is a
  *  connection that died unheard. Doubled after each try in vain: a still scene is a possible reason too. */
 const STILL_LOOKS = 6;
@@ -17,6 +19,7 @@ export class Picture {
     probe = document.createElement("canvas");
     id = null;
     retry;
+    notice;
     last = "";
     still = 0;
     patience = STILL_LOOKS;
@@ -36,6 +39,8 @@ export class Picture {
         if (stream.id !== this.id) {
             this.id = stream.id;
             this.last = "";
+            // Nothing of another stream may stand under this one's name.
+            this.video.removeAttribute("src");
             this.poster.getContext("2d")?.clearRect(0, 0, this.poster.width, this.poster.height);
             this.connect();
         }
@@ -70,10 +75,22 @@ export class Picture {
             this.video.removeAttribute("src");
             return;
         }
-        // A fragment is not sent, and makes it a picture that the browser does not have yet.
-        this.video.src = `${mjpegPath(this.id)}#${Date.now()}`;
+        // The server ignores the query; without it a browser shows the end of the last connection again.
+        this.video.src = `${mjpegPath(this.id)}?${Date.now()}`;
+        this.unveil();
+    }
+    /** Shows the <img> as soon as there is a picture in it. Before, it would draw its frame and its text
+     *  over the last picture. */
+    unveil() {
+        const pictured = this.video.naturalWidth > 0;
+        this.video.classList.toggle("empty", !pictured);
+        if (!pictured && this.video.hasAttribute("src")) {
+            clearTimeout(this.notice);
+            this.notice = setTimeout(() => this.unveil(), NOTICE_MS);
+        }
     }
     broken() {
+        this.unveil();
         if (this.video.hasAttribute("src")) {
             this.retry ??= setTimeout(() => this.connect(), RETRY_MS);
         }

@@ -67,7 +67,7 @@ function showLedger(ledger) {
         share.style.flexGrow = String(term.value);
     });
 }
-/** `decoded = waiting + …`, as a column for each number, so that growing numbers move nothing. */
+/** `decoded = waiting + …`, a line for each number. */
 function showEquation(row, equation) {
     row.dataset["holds"] = String(equation.holds);
     row.title = equation.holds ? "the two sides are equal" : "the two sides differ";

@@ -78,7 +78,7 @@ function showLedger(ledger: Ledger): void {
   });
 }
 
-/** `decoded = waiting + …`, as a column for each number, so that growing numbers move nothing. */
+/** `decoded = waiting + …`, a line for each number. */
 function showEquation(row: HTMLElement, equation: Equation): void {
   row.dataset["holds"] = String(equation.holds);
   row.title = equation.holds ? "the two sides are equal" : "the two sides differ";
