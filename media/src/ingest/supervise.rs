@@ -1,0 +1,255 @@
+//! The thread behind an ingest: connects, watches, reconnects.
+
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use gst::MessageView;
+use gstreamer as gst;
+use tokio::sync::watch;
+
+use super::backoff::Backoff;
+use super::pipeline::{Pipeline, Shared};
+use super::queue::Queue;
+use super::timeline::Break;
+use super::{Config, Error, Event, report};
+use crate::Source;
+
+/// What an ingest and its thread share.
+#[derive(Debug)]
+pub(super) struct Control {
+    queue: Queue,
+    state: Mutex<State>,
+    /// Wakes the thread from its wait before a reconnect.
+    stopped: Condvar,
+    /// True once the thread is gone.
+    closed: watch::Sender<bool>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stopping: bool,
+    /// The bus that the thread listens to; a message on it wakes the thread.
+    bus: Option<gst::Bus>,
+}
+
+impl Control {
+    pub(super) fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn stop(&self) {
+        let mut state = self.state();
+        state.stopping = true;
+        if let Some(bus) = &state.bus {
+            let wake = gst::message::Application::new(gst::Structure::new_empty("stop"));
+            // A bus that is being closed refuses; then nobody needs to be woken.
+            let _ = bus.post(wake);
+        }
+        drop(state);
+        self.stopped.notify_all();
+        self.queue.abort();
+    }
+
+    pub(super) async fn closed(&self) {
+        // The sender lives in self, so waiting cannot fail.
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+    }
+
+    /// Names the bus to wake. False: it is to stop.
+    fn listen(&self, bus: Option<gst::Bus>) -> bool {
+        let mut state = self.state();
+        state.bus = bus;
+        !state.stopping
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.state().stopping
+    }
+
+    /// Waits, or returns at once when it is to stop.
+    fn pause(&self, wait: Duration) {
+        let (state, _) = self
+            .stopped
+            .wait_timeout_while(self.state(), wait, |state| !state.stopping)
+            .unwrap_or_else(PoisonError::into_inner);
+        drop(state);
+    }
+}
+
+/// How one connection ended.
+enum Attempt {
+    /// It was told to stop.
+    Stopped,
+    /// The file's last frame was delivered.
+    Ended,
+    /// The file starts over in a new pipeline.
+    Again,
+    /// It failed.
+    Failed(Error),
+}
+
+/// Starts the thread.
+pub(super) fn start(source: Source, config: Config) -> Arc<Control> {
+    let control = Arc::new(Control {
+        queue: Queue::new(config.queue),
+        state: Mutex::default(),
+        stopped: Condvar::new(),
+        closed: watch::Sender::new(false),
+    });
+    let supervisor = Supervisor { shared: Arc::new(Shared::new(control.clone())), source, config };
+    let thread = std::thread::Builder::new().name("ingest".to_owned());
+    if let Err(error) = thread.spawn(move || supervisor.run()) {
+        let (from, element) = ("the source".to_owned(), "thread".to_owned());
+        let why = error.to_string();
+        control.queue.finish(Event::Failed(Error::Pipeline { from, element, why }));
+        control.closed.send_replace(true);
+    }
+    control
+}
+
+struct Supervisor {
+    shared: Arc<Shared>,
+    source: Source,
+    config: Config,
+}
+
+impl Supervisor {
+    fn run(self) {
+        let control = self.shared.control.clone();
+        let last = self.attempts();
+        control.listen(None);
+        control.queue.finish(last);
+        control.closed.send_replace(true);
+    }
+
+    fn attempts(&self) -> Event {
+        let control = &self.shared.control;
+        let mut backoff = Backoff::new(self.config.retry_first, self.config.retry_cap);
+        loop {
+            let before = self.shared.frames.load(Ordering::Relaxed);
+            match self.attempt() {
+                Attempt::Stopped | Attempt::Ended => return Event::Ended,
+                Attempt::Again => self.start_over(Break::Loop),
+                Attempt::Failed(error) if !self.source.is_network() => return Event::Failed(error),
+                Attempt::Failed(error) => {
+                    if self.shared.frames.load(Ordering::Relaxed) > before {
+                        backoff.reset();
+                    }
+                    let wait = backoff.wait();
+                    tracing::debug!(source = %self.source, %error, ?wait, "the source failed");
+                    control.queue.trouble(error.to_string());
+                    control.pause(wait);
+                    self.start_over(Break::Reconnect);
+                }
+            }
+            if control.is_stopping() {
+                return Event::Ended;
+            }
+        }
+    }
+
+    fn start_over(&self, why: Break) {
+        let mut timeline = self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner);
+        timeline.start_over(why);
+    }
+
+    /// One pipeline from start to end. It is closed when this returns, so that every frame that it decoded
+    /// is in the channel before what comes next.
+    fn attempt(&self) -> Attempt {
+        if let Source::File(path) = &self.source
+            && let Err(error) = readable(path)
+        {
+            return Attempt::Failed(error);
+        }
+        let pipeline = match Pipeline::build(&self.source, &self.config, &self.shared) {
+            Ok(pipeline) => pipeline,
+            Err(error) => return Attempt::Failed(error),
+        };
+        if !self.shared.control.listen(Some(pipeline.bus.clone())) {
+            return Attempt::Stopped;
+        }
+        self.shared.touch();
+        pipeline.play();
+        let attempt = self.watch(&pipeline);
+        drop(pipeline);
+        attempt
+    }
+
+    fn watch(&self, pipeline: &Pipeline) -> Attempt {
+        const TYPES: &[gst::MessageType] = &[
+            gst::MessageType::Error,
+            gst::MessageType::Eos,
+            gst::MessageType::Application,
+            gst::MessageType::Latency,
+        ];
+        let started = self.frames();
+        let mut pass = started;
+        loop {
+            let limit = if self.frames() == started {
+                self.config.connect_within.max(self.config.stall_after)
+            } else {
+                self.config.stall_after
+            };
+            let Some(left) = limit.checked_sub(self.shared.silent_for()).filter(|t| !t.is_zero()) else {
+                if self.shared.control.queue().is_blocked() {
+                    // The consumer takes its time; the source is not to blame.
+                    self.shared.touch();
+                    continue;
+                }
+                return Attempt::Failed(Error::Stalled { from: self.source.to_string(), after: limit });
+            };
+            let wait = gst::ClockTime::try_from(left).unwrap_or(gst::ClockTime::SECOND);
+            let Some(message) = pipeline.bus.timed_pop_filtered(wait, TYPES) else { continue };
+            match message.view() {
+                MessageView::Application(_) if self.shared.control.is_stopping() => {
+                    return Attempt::Stopped;
+                }
+                MessageView::Error(_) if self.shared.control.is_stopping() => return Attempt::Stopped,
+                MessageView::Error(error) => {
+                    return Attempt::Failed(report::explain(&self.source, error));
+                }
+                MessageView::Latency(_) => pipeline.recalculate_latency(),
+                MessageView::Eos(_) if self.source.is_network() => {
+                    return Attempt::Failed(Error::Ended { from: self.source.to_string() });
+                }
+                MessageView::Eos(_) if self.frames() == pass => {
+                    let why = "it holds no video frame".to_owned();
+                    return Attempt::Failed(Error::NotVideo { from: self.source.to_string(), why });
+                }
+                MessageView::Eos(_) if !self.config.loop_file => return Attempt::Ended,
+                MessageView::Eos(_) => {
+                    pass = self.frames();
+                    self.start_over(Break::Loop);
+                    // A test scene counts its frames once per pipeline, and some files cannot seek.
+                    if !matches!(self.source, Source::File(_)) || !pipeline.rewind() {
+                        return Attempt::Again;
+                    }
+                    self.shared.touch();
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn frames(&self) -> u64 {
+        self.shared.frames.load(Ordering::Relaxed)
+    }
+}
+
+/// Says what is wrong with a file before GStreamer says less about it.
+fn readable(path: &std::path::Path) -> Result<(), Error> {
+    let unreadable = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => Error::NoFile { path: path.to_owned() },
+        _ => Error::Unreadable { path: path.to_owned(), source },
+    };
+    let metadata = std::fs::metadata(path).map_err(unreadable)?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    std::fs::File::open(path).map(drop).map_err(unreadable)
+}
