@@ -1,1 +1,29 @@
-//! (to be written)
+//! What both ends of a lane agree on.
+//!
+//! - [`Task`] and [`Payload`] say what is asked and answered; [`Processor`] does it.
+//! - [`server::Listener`] accepts workers over QUIC and gives a [`server::Peer`] for each, on which
+//!   work is handed out, and its [`server::Events`].
+//! - [`node::connect`] is the worker's end: a [`node::Node`] and the [`node::Jobs`] that arrive.
+//! - [`identity`] lets a worker in: a [`Token`](identity::Token) names the authority and is exchanged
+//!   once for an [`Identity`](identity::Identity); from then on both ends show certificates.
+//!
+//! Protocol 1 is written down in [`protocol`] and [`framing`]; the golden tests hold its bytes.
+
+pub mod framing;
+pub mod identity;
+pub mod node;
+pub mod process;
+pub mod protocol;
+pub mod server;
+pub mod task;
+
+mod close;
+mod control;
+mod repr;
+mod stream;
+mod tls;
+mod transport;
+
+pub use close::Closed;
+pub use process::{BoxError, Factory, Process, Processor, Timings, Unprocessed, erase, factory};
+pub use task::{Cbor, Message, Payload, PayloadError, Task, decode, encode};

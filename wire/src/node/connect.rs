@@ -1,0 +1,141 @@
+//! Dialling in and greeting.
+
+use bytes::Bytes;
+use quinn::{Connection, ConnectionError};
+use tokio::time::{Instant, timeout_at};
+
+use super::dial::{Dial, DialError, alert, alert_of};
+use super::link::{self, Jobs, Node};
+use super::{Config, Hello};
+use crate::close::Code;
+use crate::control::PRIORITY;
+use crate::framing::Limits;
+use crate::identity::Identity;
+use crate::protocol::{MAX_KEYS, Welcome, name_is_good, stream_limit};
+use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
+use crate::transport;
+
+/// Why a worker cannot connect.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The server cannot be reached, or is another one.
+    #[error(transparent)]
+    Dial(#[from] DialError),
+    /// This worker's certificate has expired.
+    #[error("this worker's certificate has expired: enrol again with a new token")]
+    Expired,
+    /// The server does not take this worker's certificate.
+    #[error("the server refuses this worker's certificate ({0}): enrol again with a new token")]
+    Refused(String),
+    /// The server has no room now.
+    #[error("the server has as many workers as it takes: try again later, or raise its limit")]
+    Busy,
+    /// The greeting of this end is not one.
+    #[error("the greeting cannot be sent: {0}")]
+    Hello(String),
+    /// The server did not keep to the protocol, or went away.
+    #[error("the greeting with {server} broke off: {why}")]
+    Greeting {
+        /// As given.
+        server: String,
+        /// What happened.
+        why: String,
+    },
+}
+
+/// Connects to a server (`HOST:PORT`) and greets it.
+///
+/// It runs one task for the connection and one for each job that arrives, on the current tokio
+/// runtime; they end with the connection. There is no second try here: the caller owns that.
+///
+/// # Errors
+/// [`ConnectError`]; each text says what to do.
+pub async fn connect(
+    server: &str,
+    identity: &Identity,
+    hello: Hello,
+    config: Config,
+) -> Result<(Node, Jobs), ConnectError> {
+    if !name_is_good(&hello.name) {
+        return Err(ConnectError::Hello(format!("{:?} is no name of 1 to 64 bytes", hello.name)));
+    }
+    if hello.keys.len() > MAX_KEYS {
+        return Err(ConnectError::Hello(format!("{} keys are more than {MAX_KEYS}", hello.keys.len())));
+    }
+    let tls = identity.tls().map_err(|e| ConnectError::Refused(e.to_string()))?;
+    let transport =
+        transport::config(config.windows, stream_limit(hello.credit), hello.credit, config.greeting * 2);
+    let deadline = Instant::now() + config.greeting;
+    let dial = Dial { tls, timeout: config.greeting, transport };
+    let (endpoint, connection) = dial.to(server).await?;
+    let greeting = |why: String| ConnectError::Greeting { server: server.to_owned(), why };
+    // The handshake may have used up the time; the greeting gets some of its own.
+    let deadline = deadline.max(Instant::now() + config.greeting / 4);
+    let greeted = timeout_at(deadline, greet(&connection, &hello)).await;
+    let (welcome, send, reader) = match greeted {
+        Ok(Ok(greeted)) => greeted,
+        Ok(Err(Failed::Ours(why))) => return Err(ConnectError::Hello(why)),
+        Ok(Err(Failed::Lost(e))) => return Err(name(e, server)),
+        Ok(Err(Failed::Theirs(why))) => {
+            connection.close(Code::Violation.varint(), why.as_bytes());
+            return Err(greeting(why));
+        }
+        Err(_) => {
+            connection.close(Code::NoHello.varint(), b"no welcome in time");
+            return Err(greeting("no welcome in time".into()));
+        }
+    };
+    Ok(link::start(endpoint, connection, hello.credit, welcome, config.limits, send, reader))
+}
+
+enum Failed {
+    Ours(String),
+    Theirs(String),
+    Lost(ConnectionError),
+}
+
+async fn greet(
+    connection: &Connection,
+    hello: &Hello,
+) -> Result<(Welcome, quinn::SendStream, FrameReader), Failed> {
+    let (mut send, recv) = connection.open_bi().await.map_err(Failed::Lost)?;
+    let _ = send.set_priority(PRIORITY);
+    match write(&mut send, hello, Bytes::new(), Limits::NO_BODY).await {
+        Ok(()) => {}
+        Err(WriteFailed::Frame(e)) => return Err(Failed::Ours(e.to_string())),
+        Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(e))) => return Err(Failed::Lost(e)),
+        Err(e) => return Err(Failed::Theirs(e.to_string())),
+    }
+    let mut reader = FrameReader::new(recv);
+    match reader.read::<Welcome>(Limits::NO_BODY).await {
+        Ok(Some((welcome, _))) => Ok((welcome, send, reader)),
+        Ok(None) => Err(Failed::Theirs("no welcome".into())),
+        Err(ReadFailed::Stream(quinn::ReadError::ConnectionLost(e))) => Err(Failed::Lost(e)),
+        Err(e) => Err(Failed::Theirs(e.to_string())),
+    }
+}
+
+/// TLS 1.3 lets a client speak before the server has looked at its certificate, so what the server
+/// thinks of it arrives during the greeting.
+fn name(e: ConnectionError, server: &str) -> ConnectError {
+    let why = e.to_string();
+    match &e {
+        ConnectionError::ConnectionClosed(close) => match alert_of(close.error_code) {
+            Some(alert::CERTIFICATE_EXPIRED) => return ConnectError::Expired,
+            Some(_) => return ConnectError::Refused(why),
+            None => {}
+        },
+        ConnectionError::ApplicationClosed(close) => {
+            let text = String::from_utf8_lossy(&close.reason).into_owned();
+            if close.error_code == Code::Busy.varint() {
+                return ConnectError::Busy;
+            } else if close.error_code == Code::NoCertificate.varint() {
+                return ConnectError::Refused(text);
+            }
+            return ConnectError::Greeting { server: server.to_owned(), why: text };
+        }
+        _ => {}
+    }
+    ConnectError::Greeting { server: server.to_owned(), why }
+}

@@ -1,0 +1,146 @@
+//! The tickets that this worker holds, and when it owes the server a `Released`.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use queue::Ticket;
+
+/// Never locked over an await; each method is one step.
+#[derive(Debug)]
+pub(super) struct Table {
+    held: Mutex<HashMap<Ticket, Held>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    /// The head is here, the body is on its way: nobody works on it.
+    Arriving,
+    /// There is a reply for it.
+    Working,
+    /// Nobody wants the answer, but it is still worked on.
+    Cancelled,
+    /// Cancelled and released; the reply still exists.
+    Released,
+}
+
+/// What follows from a cancel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cancel {
+    /// Nobody works on it: the server can be told at once.
+    Release,
+    /// Somebody does, and is to be told.
+    Tell,
+    /// It is known already.
+    Nothing,
+}
+
+impl Table {
+    pub(super) fn new() -> Self {
+        Self { held: Mutex::default() }
+    }
+
+    fn held(&self) -> MutexGuard<'_, HashMap<Ticket, Held>> {
+        // No step panics in the middle of a change, so a poisoned table is a whole one.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A head has come. False if the ticket is held already.
+    pub(super) fn arrive(&self, ticket: Ticket) -> bool {
+        match self.held().entry(ticket) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(place) => {
+                place.insert(Held::Arriving);
+                true
+            }
+        }
+    }
+
+    /// The job is whole: `give` hands it to the worker in the same step, unless it was cancelled on its
+    /// way. So a cancel is told after its job, or instead of it, never before.
+    pub(super) fn begin(&self, ticket: &Ticket, give: impl FnOnce()) {
+        if let Some(held @ Held::Arriving) = self.held().get_mut(ticket) {
+            *held = Held::Working;
+            give();
+        }
+    }
+
+    /// The ticket is no longer wanted: the server said so, or its stream was stopped.
+    pub(super) fn cancel(&self, ticket: &Ticket) -> Cancel {
+        let mut held = self.held();
+        match held.get_mut(ticket) {
+            None => Cancel::Release,
+            Some(Held::Arriving) => {
+                held.remove(ticket);
+                Cancel::Release
+            }
+            Some(state @ Held::Working) => {
+                *state = Held::Cancelled;
+                Cancel::Tell
+            }
+            Some(Held::Cancelled | Held::Released) => Cancel::Nothing,
+        }
+    }
+
+    /// The worker says that it let go. True if the server waits for that.
+    pub(super) fn release(&self, ticket: &Ticket) -> bool {
+        match self.held().get_mut(ticket) {
+            Some(state @ Held::Cancelled) => {
+                *state = Held::Released;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// The reply is gone, answered or not, or the job never became whole. True if the server waits for
+    /// a release.
+    pub(super) fn let_go(&self, ticket: &Ticket) -> bool {
+        self.held().remove(ticket) == Some(Held::Cancelled)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.held().len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const T: Ticket = Ticket { flow: queue::FlowId(1), seq: queue::Seq(2), part: 0, attempt: 1 };
+
+    #[test]
+    fn each_cancel_is_released_once() {
+        let table = Table::new();
+        assert_eq!(table.cancel(&T), Cancel::Release, "unknown");
+        assert!(table.arrive(T));
+        assert!(!table.arrive(T), "twice");
+        assert_eq!(table.cancel(&T), Cancel::Release, "on its way");
+        table.begin(&T, || panic!("cancelled before it was whole"));
+        assert!(!table.let_go(&T));
+
+        assert!(table.arrive(T));
+        let mut given = false;
+        table.begin(&T, || given = true);
+        assert!(given);
+        assert!(!table.release(&T), "nobody asked");
+        assert_eq!(table.cancel(&T), Cancel::Tell);
+        assert_eq!(table.cancel(&T), Cancel::Nothing);
+        assert!(table.let_go(&T));
+        assert!(!table.let_go(&T));
+        assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn a_release_before_the_reply_is_gone_counts_once() {
+        let table = Table::new();
+        table.arrive(T);
+        table.begin(&T, || ());
+        table.cancel(&T);
+        assert!(table.release(&T));
+        assert!(!table.release(&T));
+        assert!(!table.let_go(&T));
+        assert_eq!(table.len(), 0);
+    }
+}

@@ -1,0 +1,64 @@
+//! The server's end: workers come in, work goes out.
+//!
+//! [`Listener::accept`] gives a [`Peer`] and its [`Events`] for each worker that passed TLS and the
+//! greeting. [`Peer::hand_out`] sends a job and waits for its answer; every hand-out that was begun ends
+//! in exactly one of these ways:
+//!
+//! - it gives an [`Answer`];
+//! - it gives [`HandOutError::Cancelled`], or its future is dropped, and an [`Event::Released`] follows
+//!   as soon as the worker let go, unless the connection ends first;
+//! - it gives [`HandOutError::LaneClosed`], and [`Event::Closed`] comes.
+
+mod greet;
+mod listener;
+mod peer;
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use listener::{BindError, Listener};
+pub use peer::{Answer, Event, Events, HandOut, HandOutError, Peer};
+
+use std::time::Duration;
+
+use crate::framing::Limits;
+pub use crate::transport::Windows;
+
+/// How the server treats workers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The longest messages. Default 64 KiB head, 64 MiB body.
+    pub limits: Limits,
+    /// The most credit counted for one worker, whatever it asks for. Default 256.
+    pub max_credit: u32,
+    /// The most workers at once. Default 256.
+    pub max_workers: usize,
+    /// The most connections at once that have not been greeted yet; more are turned away. Default 64.
+    pub max_strangers: usize,
+    /// How long a stranger may take for handshake and greeting, or for enrolment. Default 10 s.
+    pub greeting: Duration,
+    /// How often both ends say that they are here. Default 1 s.
+    pub heartbeat: Duration,
+    /// How many heartbeats may be missed before a worker is given up. Default 3.
+    pub missed: u32,
+    /// What QUIC may have in flight.
+    pub windows: Windows,
+    /// Optional abilities of this end.
+    pub capabilities: Vec<String>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            limits: Limits::default(),
+            max_credit: 256,
+            max_workers: 256,
+            max_strangers: 64,
+            greeting: Duration::from_secs(10),
+            heartbeat: Duration::from_secs(1),
+            missed: 3,
+            windows: Windows::default(),
+            capabilities: Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,396 @@
+//! A greeted worker: [`Peer`] hands out, [`Events`] tells what it says on its own account.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use queue::{Key, Ticket, WorkerId};
+use quinn::{Connection, SendStream};
+use tokio::sync::mpsc;
+
+use super::table::{Cancel, Full, Table};
+use crate::close::{CANCELLED, Closed};
+use crate::control::{self, Beat};
+use crate::framing::{FrameError, Limits};
+use crate::process::{Timings, Unprocessed};
+use crate::protocol::{AnswerHead, AnswerResult, Control, Hello, HelloKey, JobHead, MAX_KEYS, cut, micros};
+use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
+use crate::task::Message;
+
+/// One job to hand out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOut {
+    /// Which hand-out: never used twice.
+    pub ticket: Ticket,
+    /// What to do.
+    pub key: Key,
+    /// What is left of the job's budget now; the worker may skip a job that is late anyway.
+    pub budget_left: Option<Duration>,
+}
+
+/// What a worker answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The encoded answer, or why there is none.
+    pub result: Result<Message, Unprocessed>,
+    /// Where the worker's time went.
+    pub timings: Timings,
+}
+
+/// Why a hand-out has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandOutError {
+    /// The connection ended; [`Event::Closed`] says how.
+    #[error("the connection to the worker ended")]
+    LaneClosed,
+    /// [`Peer::cancel`] was called. [`Event::Released`] follows.
+    #[error("the hand-out was cancelled")]
+    Cancelled,
+    /// The message is longer than the limits allow; nothing was sent.
+    #[error("the job cannot be sent: {0}")]
+    Message(#[from] FrameError),
+    /// More hand-outs are outstanding than any credit allows; nothing was sent.
+    #[error("too many hand-outs are outstanding on this connection")]
+    OverCredit,
+    /// The ticket is outstanding already; nothing was sent.
+    #[error("the ticket was handed out before")]
+    Duplicate,
+}
+
+/// What a worker says on its own account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// From now on so many hand-outs may be outstanding; capped by [`Config`](super::Config).
+    Credit(u32),
+    /// The worker let go of a cancelled ticket.
+    Released(Ticket),
+    /// What it serves from now on, all of it.
+    Keys(Vec<HelloKey>),
+    /// It wants no more hand-outs, and leaves when it has answered what it holds.
+    Drain,
+    /// The connection ended. Nothing else follows.
+    Closed(Closed),
+}
+
+/// The sending half of a worker's connection. Cloning is a reference count; the connection lives until
+/// it is closed, not until the last clone is gone.
+#[derive(Debug, Clone)]
+pub struct Peer(Arc<Shared>);
+
+#[derive(Debug)]
+pub(super) struct Shared {
+    connection: Connection,
+    worker: WorkerId,
+    hello: Hello,
+    limits: Limits,
+    max_credit: u32,
+    table: Table,
+    control: mpsc::Sender<Control>,
+    /// Set once, by whoever ends the connection first.
+    closed: OnceLock<Closed>,
+}
+
+/// The receiving half of a worker's connection.
+#[derive(Debug)]
+pub struct Events {
+    shared: Arc<Shared>,
+    events: mpsc::Receiver<Event>,
+}
+
+/// What the connection's own task needs.
+pub(super) struct Driver {
+    shared: Arc<Shared>,
+    events: mpsc::Sender<Event>,
+    control: mpsc::Receiver<Control>,
+}
+
+/// How many events may wait for a caller that does not look. Then the worker's control stream waits.
+const EVENTS: usize = 256;
+
+pub(super) fn new(
+    connection: Connection,
+    worker: WorkerId,
+    hello: Hello,
+    limits: Limits,
+    max_credit: u32,
+) -> (Peer, Events, Driver) {
+    let outstanding = max_credit as usize * 2 + 8;
+    // One cancel for each hand-out, and a drain or two: a full channel means a stuck worker.
+    let (control, controls) = mpsc::channel(outstanding + 8);
+    let (event, events) = mpsc::channel(EVENTS);
+    let table = Table::new(outstanding);
+    let shared = Arc::new(Shared {
+        connection,
+        worker,
+        hello,
+        limits,
+        max_credit,
+        table,
+        control,
+        closed: OnceLock::new(),
+    });
+    let driver = Driver { shared: shared.clone(), events: event, control: controls };
+    (Peer(shared.clone()), Events { shared, events }, driver)
+}
+
+impl Peer {
+    /// The id in the worker's certificate.
+    pub fn worker(&self) -> WorkerId {
+        self.0.worker
+    }
+
+    /// What the worker said first; its credit is capped as later ones are.
+    pub fn hello(&self) -> &Hello {
+        &self.0.hello
+    }
+
+    /// Where it connects from.
+    pub fn remote(&self) -> SocketAddr {
+        self.0.connection.remote_address()
+    }
+
+    /// The round trip time as QUIC measures it.
+    pub fn rtt(&self) -> Duration {
+        self.0.connection.rtt()
+    }
+
+    /// How many hand-outs are not over, cancelled ones that were not released included.
+    pub fn outstanding(&self) -> usize {
+        self.0.table.len()
+    }
+
+    /// Sends a job and waits for its answer, see the [module](super).
+    ///
+    /// The hand-out is outstanding from this call on, even before the future is polled. Dropping the
+    /// future cancels it.
+    ///
+    /// # Errors
+    /// [`HandOutError`].
+    pub fn hand_out(
+        &self,
+        job: HandOut,
+        message: Message,
+    ) -> impl Future<Output = Result<Answer, HandOutError>> + Send + use<> {
+        let begun = Instant::now();
+        let guard =
+            self.0.table.begin(job.ticket).map(|cancelled| {
+                (Guard { shared: self.0.clone(), ticket: job.ticket, over: false }, cancelled)
+            });
+        async move {
+            let (mut guard, cancelled) = guard.map_err(|full| match full {
+                Full::Duplicate => HandOutError::Duplicate,
+                Full::Limit => HandOutError::OverCredit,
+            })?;
+            let shared = guard.shared.clone();
+            let result = tokio::select! {
+                biased;
+                _ = cancelled => Err(HandOutError::Cancelled),
+                result = shared.exchange(job, message, begun) => result,
+            };
+            match result {
+                Err(HandOutError::Cancelled) => {}
+                // A cancel that came while the answer did: it was sent, so its release will follow.
+                _ if !shared.table.answered(&guard.ticket) => {
+                    guard.over = true;
+                    return Err(HandOutError::Cancelled);
+                }
+                _ => {}
+            }
+            guard.over = true;
+            result
+        }
+    }
+
+    /// Cancels a hand-out. Nothing happens if it is over: then its future has given its answer, or
+    /// will, and no [`Event::Released`] comes.
+    pub fn cancel(&self, ticket: Ticket) {
+        self.0.cancel(&ticket);
+    }
+
+    /// Asks the worker to finish what it has and leave.
+    pub fn drain(&self) {
+        self.0.tell(Control::Drain);
+    }
+
+    /// Ends the connection now. Pending hand-outs give [`HandOutError::LaneClosed`].
+    pub fn close(&self, reason: &str) {
+        self.0.close(Closed::Here(cut(reason.to_owned(), 200)));
+    }
+}
+
+impl Events {
+    /// The next event. After [`Event::Closed`], the same again. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Event {
+        match self.events.recv().await {
+            Some(event) => event,
+            // The driver is gone, and it sets the reason before it goes; a runtime that shuts down
+            // may drop it before.
+            None => Event::Closed(
+                self.shared
+                    .closed
+                    .get()
+                    .cloned()
+                    .unwrap_or_else(|| Closed::Here("the runtime stopped".into())),
+            ),
+        }
+    }
+}
+
+/// Cancels a hand-out whose future is dropped.
+struct Guard {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.over {
+            self.shared.cancel(&self.ticket);
+        }
+    }
+}
+
+/// Both halves of a hand-out's stream, ended for the worker too if they are given up.
+struct Stream {
+    send: SendStream,
+    reader: FrameReader,
+    answered: bool,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.answered {
+            // A dropped stream would be finished, as if the job were whole. One that has ended by
+            // itself needs neither.
+            let _ = self.send.reset(CANCELLED);
+            self.reader.stop(CANCELLED);
+        }
+    }
+}
+
+impl Shared {
+    async fn exchange(&self, job: HandOut, message: Message, begun: Instant) -> Result<Answer, HandOutError> {
+        let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
+        let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
+        let head = JobHead {
+            ticket: job.ticket,
+            key: job.key,
+            budget_left_us: job.budget_left.map(|left| micros(left.saturating_sub(begun.elapsed()))),
+            job: message.head,
+        };
+        match write(&mut stream.send, &head, message.body, self.limits).await {
+            Ok(()) => {}
+            Err(WriteFailed::Frame(e)) => return Err(e.into()),
+            Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(_))) => {
+                return Err(HandOutError::LaneClosed);
+            }
+            // The worker stopped reading: it has an answer all the same, such as "too long".
+            Err(WriteFailed::Stream(_)) => {}
+        }
+        let _ = stream.send.finish();
+        match stream.reader.read::<AnswerHead>(self.limits).await {
+            Ok(Some((head, body))) if head.ticket == job.ticket => {
+                stream.answered = true;
+                stream.reader.end();
+                let timings = head.timings;
+                let result = match head.result {
+                    AnswerResult::Ok(head) => Ok(Message { head, body }),
+                    AnswerResult::Bad(text) => Err(Unprocessed::Bad(text)),
+                    AnswerResult::Failed(text) => Err(Unprocessed::Failed(text)),
+                };
+                Ok(Answer { result, timings })
+            }
+            Ok(Some((head, _))) => {
+                Err(self.violated(format!("it answered {} on the stream of {}", head.ticket, job.ticket)))
+            }
+            Err(ReadFailed::Stream(quinn::ReadError::ConnectionLost(_))) => Err(HandOutError::LaneClosed),
+            // The end of the stream lets go of the ticket.
+            Ok(None) | Err(ReadFailed::Stream(_)) => Ok(Answer {
+                result: Err(Unprocessed::Failed("the worker gave no answer".into())),
+                timings: Timings::default(),
+            }),
+            Err(e) => Err(self.violated(format!("its answer to {}: {e}", job.ticket))),
+        }
+    }
+
+    fn violated(&self, what: String) -> HandOutError {
+        self.close(Closed::Violation(what));
+        HandOutError::LaneClosed
+    }
+
+    fn cancel(&self, ticket: &Ticket) {
+        if self.table.cancel(ticket) == Cancel::Tell {
+            self.tell(Control::Cancel { ticket: *ticket });
+        }
+    }
+
+    fn tell(&self, message: Control) {
+        match self.control.try_send(message) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.close(Closed::Violation("it does not read its control stream".into()));
+            }
+        }
+    }
+
+    fn close(&self, reason: Closed) {
+        let code = reason.code();
+        let text = match &reason {
+            Closed::Here(text) => text.clone(),
+            other => cut(other.to_string(), 200),
+        };
+        // A connection that ended by itself keeps its own reason.
+        if self.connection.close_reason().is_none() {
+            let _ = self.closed.set(reason);
+            self.connection.close(code.varint(), text.as_bytes());
+        }
+    }
+}
+
+impl Driver {
+    /// Runs the connection until it ends.
+    pub(super) async fn run(self, send: SendStream, mut reader: FrameReader, beat: Beat) {
+        let Self { shared, events, control } = self;
+        let closed = tokio::select! {
+            biased;
+            error = shared.connection.closed() => Closed::from_quic(error),
+            closed = listen(&shared, &events, &mut reader, beat) => closed,
+            () = control::write(send, control, beat) => match shared.connection.close_reason() {
+                Some(error) => Closed::from_quic(error),
+                None => Closed::Violation("it stopped the control stream".into()),
+            },
+        };
+        shared.close(closed.clone());
+        let _ = shared.closed.set(closed);
+        tracing::debug!(worker = %shared.worker, reason = ?shared.closed.get(), "a worker's connection ended");
+    }
+}
+
+/// Reads the control stream until it fails.
+async fn listen(
+    shared: &Shared,
+    events: &mpsc::Sender<Event>,
+    reader: &mut FrameReader,
+    beat: Beat,
+) -> Closed {
+    loop {
+        let event = match control::read(reader, beat).await {
+            Err(closed) => return closed,
+            Ok(Control::Beat) => continue,
+            Ok(Control::Credit { n }) => Event::Credit(n.min(shared.max_credit)),
+            Ok(Control::Released { ticket }) if shared.table.released(&ticket) => Event::Released(ticket),
+            // A release that crossed an answer, or a second one.
+            Ok(Control::Released { .. }) => continue,
+            Ok(Control::Keys { keys }) if keys.len() <= MAX_KEYS => Event::Keys(keys),
+            Ok(Control::Keys { .. }) => return Closed::Violation("it names too many keys".into()),
+            Ok(Control::Drain) => Event::Drain,
+            Ok(Control::Cancel { .. }) => return Closed::Violation("a worker cancels nothing".into()),
+        };
+        // Waits while the caller does not look; a caller that went away wants no events.
+        let _ = events.send(event).await;
+    }
+}

@@ -1,0 +1,99 @@
+//! The hand-outs of one connection that are not over: what bounds them, and who tells them of a cancel.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use queue::Ticket;
+use tokio::sync::oneshot;
+
+/// Never locked over an await; each method is one step.
+#[derive(Debug)]
+pub(super) struct Table {
+    live: Mutex<HashMap<Ticket, State>>,
+    /// More than credit allows, since lowered credit bites late; a guard against a caller that never
+    /// looks at credit.
+    limit: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// The future runs; dropping the sender cancels it.
+    Running(#[allow(dead_code, reason = "held for its drop")] oneshot::Sender<()>),
+    /// Cancelled, and the worker has not said that it let go.
+    Cancelled,
+}
+
+/// What to do for a cancel.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cancel {
+    /// Tell the worker.
+    Tell,
+    /// The ticket is over or cancelled already.
+    Nothing,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Full {
+    Duplicate,
+    Limit,
+}
+
+impl Table {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { live: Mutex::default(), limit }
+    }
+
+    fn live(&self) -> MutexGuard<'_, HashMap<Ticket, State>> {
+        // No step panics in the middle of a change, so a poisoned table is a whole one.
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins a hand-out. The receiver ends when it is cancelled.
+    pub(super) fn begin(&self, ticket: Ticket) -> Result<oneshot::Receiver<()>, Full> {
+        let mut live = self.live();
+        if live.len() >= self.limit {
+            return Err(Full::Limit);
+        }
+        match live.entry(ticket) {
+            Entry::Occupied(_) => Err(Full::Duplicate),
+            Entry::Vacant(place) => {
+                let (cancel, cancelled) = oneshot::channel();
+                place.insert(State::Running(cancel));
+                Ok(cancelled)
+            }
+        }
+    }
+
+    /// The hand-out has its answer. False if a cancel came first.
+    pub(super) fn answered(&self, ticket: &Ticket) -> bool {
+        let mut live = self.live();
+        match live.get(ticket) {
+            Some(State::Running(_)) => live.remove(ticket).is_some(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn cancel(&self, ticket: &Ticket) -> Cancel {
+        match self.live().get_mut(ticket) {
+            Some(state @ State::Running(_)) => {
+                *state = State::Cancelled;
+                Cancel::Tell
+            }
+            _ => Cancel::Nothing,
+        }
+    }
+
+    /// The worker let go. True the first time.
+    pub(super) fn released(&self, ticket: &Ticket) -> bool {
+        let mut live = self.live();
+        match live.get(ticket) {
+            Some(State::Cancelled) => live.remove(ticket).is_some(),
+            _ => false,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.live().len()
+    }
+}
