@@ -1,1 +1,42 @@
-//! (to be written)
+//! The asynchronous shell over the ordered task queue. It knows of no video.
+//!
+//! [`new`] makes a [`Coordinator`] and the driver of the one task that owns the
+//! [`queue::Dispatcher`]; the caller spawns it. On one side **flows** are opened: an [`Inlet`] admits
+//! items, and the [`Outlet`] gives every admitted item back exactly once, in order, with its answer
+//! or the reason why it has none. On the other side **lanes** join: [`lane::quic`] for a worker that
+//! dialled in, [`lane::local`] for threads of this process.
+//!
+//! A user's own task is three short pieces, none of which touches this crate:
+//!
+//! 1. the task: a type that implements [`wire::Task`], with its job and its answer;
+//! 2. [`Prepare`], which makes the job for an item, and [`Finish`], which takes what leaves;
+//! 3. a [`wire::Processor`], which does the job, in a worker or here.
+//!
+//! `examples/wordcount.rs` is such a task in full.
+//!
+//! ```text
+//! Inlet ──offer──▶ ┌───────┐ ──Assign──▶ lane: Prepare ─▶ worker ─┐
+//!                  │ owner │ ◀──────────────answer────────────────┘
+//! Outlet ◀──take── └───────┘
+//! ```
+//!
+//! Nothing here waits inside the owner: a request that cannot be served at once is parked, at most
+//! one offer and one take per flow, and a lane that does not read its orders is lost.
+
+mod command;
+mod coordinator;
+mod finish;
+mod flow;
+pub mod lane;
+mod owner;
+mod prepare;
+
+pub use coordinator::{Coordinator, Snapshot, new};
+pub use finish::{Done, Finish};
+pub use flow::{Admission, Inlet, Outlet, Refusal, Refused};
+pub use prepare::{AnswerOf, JobOf, Prepare, Unprepared};
+
+/// The queue has stopped: its driver was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the queue has stopped")]
+pub struct Stopped;

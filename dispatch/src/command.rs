@@ -1,0 +1,114 @@
+//! What the handles ask of the owner task.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use queue::{Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, SourceCounts, Taken, Ticket, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+use wire::Timings;
+
+use crate::coordinator::Snapshot;
+use crate::lane::{Label, Order};
+use crate::prepare::Work;
+
+/// An item of any flow.
+pub(crate) type Item = Arc<dyn Any + Send + Sync>;
+/// A part of any flow.
+pub(crate) type Payload = Arc<dyn Work>;
+
+/// An answer of any flow.
+pub(crate) struct Reply {
+    pub(crate) value: Box<dyn Any + Send>,
+    pub(crate) timings: Timings,
+}
+
+pub(crate) type Core = queue::Dispatcher<Item, Payload, Reply>;
+pub(crate) type Offer = queue::Offer<Item, Payload>;
+pub(crate) type Refused = queue::Refused<Item, Payload>;
+
+/// What an outlet gets for one request.
+pub(crate) enum Takings {
+    /// Settled places, in order, at least one.
+    Places(Vec<Taken<Item, Reply>>),
+    /// The flow is over; these are its last books.
+    Closed(Box<Books>),
+}
+
+/// One request to the owner. None waits inside the owner: what cannot be served at once is parked
+/// there, at most one offer and one take per flow.
+pub(crate) enum Command {
+    Open {
+        policy: Policy,
+        reply: oneshot::Sender<FlowId>,
+    },
+    Offer {
+        flow: FlowId,
+        offer: Offer,
+        /// Whether a full flow parks the offer until there is room.
+        wait: bool,
+        reply: oneshot::Sender<Result<Seq, Refused>>,
+    },
+    Source {
+        flow: FlowId,
+        counts: SourceCounts,
+    },
+    Take {
+        flow: FlowId,
+        max: usize,
+        reply: oneshot::Sender<Takings>,
+    },
+    Close {
+        flow: FlowId,
+    },
+    Abort {
+        flow: FlowId,
+    },
+    /// The outlet is gone: nobody will take from this flow again.
+    Forget {
+        flow: FlowId,
+    },
+    Snapshot {
+        flows: Vec<FlowId>,
+        reply: oneshot::Sender<Snapshot>,
+    },
+    Join {
+        worker: WorkerId,
+        label: Label,
+        keys: Vec<LaneKey>,
+        credit: u32,
+        orders: mpsc::Sender<Order>,
+        reply: oneshot::Sender<LaneId>,
+    },
+    Keys {
+        lane: LaneId,
+        keys: Vec<LaneKey>,
+    },
+    Credit {
+        lane: LaneId,
+        credit: u32,
+    },
+    Answer {
+        lane: LaneId,
+        ticket: Ticket,
+        result: Result<Reply, Failure>,
+    },
+    Released {
+        lane: LaneId,
+        ticket: Ticket,
+    },
+    Drain {
+        lane: LaneId,
+    },
+    DrainWorker {
+        worker: WorkerId,
+        reply: oneshot::Sender<bool>,
+    },
+    Leave {
+        lane: LaneId,
+        blame: Option<Ticket>,
+    },
+    Serves {
+        key: Key,
+        reply: oneshot::Sender<bool>,
+    },
+}

@@ -1,0 +1,243 @@
+//! Both ends of a flow: the [`Inlet`] offers, the [`Outlet`] takes in order.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Instant;
+
+use queue::{Books, FlowId, Key, RefusedWhy, Seq, SourceCounts, Taken, Verdict};
+use tokio::sync::{mpsc, oneshot};
+use wire::Timings;
+
+use crate::Stopped;
+use crate::command::{Command, Item, Offer, Payload, Refused as Handed, Reply, Takings};
+use crate::finish::{Done, Finish};
+use crate::prepare::{AnswerOf, PartWork, Prepare};
+
+/// An item at the door of the queue.
+pub struct Admission<I> {
+    /// What is held until its place is taken.
+    pub item: I,
+    /// False for an item that passes without being worked on: it leaves in order as *not asked*.
+    pub ask: bool,
+    /// When it came into being; the flow's budget counts from here.
+    pub captured_at: Instant,
+    /// What the source had counted when it made this item.
+    pub source: SourceCounts,
+}
+
+impl<I> Admission<I> {
+    /// An item to be worked on that came into being now, from a source that counts nothing.
+    pub fn now(item: I) -> Self {
+        let captured_at = tokio::time::Instant::now().into_std();
+        Admission { item, ask: true, captured_at, source: SourceCounts::default() }
+    }
+}
+
+/// An item that was not admitted. It is handed back and not counted: its source counts it if it
+/// gives up.
+#[derive(Debug)]
+pub struct Refused<I> {
+    /// The item. None if the queue stopped before it answered.
+    pub item: Option<Arc<I>>,
+    /// Why.
+    pub why: Refusal,
+}
+
+/// Why an item was not admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The flow holds as much as its policy allows.
+    #[error("the flow is full")]
+    Full,
+    /// The flow was closed or aborted.
+    #[error("the flow is closed")]
+    Closed,
+    /// The queue stopped.
+    #[error("the queue has stopped")]
+    Stopped,
+}
+
+/// Where items enter a flow. One producer, so that numbers follow the order of its calls.
+pub struct Inlet<P: Prepare> {
+    flow: FlowId,
+    key: Key,
+    prepare: Arc<P>,
+    commands: mpsc::Sender<Command>,
+    close: Option<mpsc::OwnedPermit<Command>>,
+}
+
+impl<P: Prepare> Inlet<P> {
+    pub(crate) fn new(
+        flow: FlowId,
+        key: Key,
+        prepare: Arc<P>,
+        commands: mpsc::Sender<Command>,
+        close: mpsc::OwnedPermit<Command>,
+    ) -> Self {
+        Inlet { flow, key, prepare, commands, close: Some(close) }
+    }
+
+    /// Offers an item; a full flow hands it back.
+    pub async fn offer(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
+        self.submit(admission, false).await
+    }
+
+    /// Offers an item and waits while the flow is full.
+    pub async fn send(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
+        self.submit(admission, true).await
+    }
+
+    /// Brings the source's counters up to date without an item.
+    pub async fn source(&mut self, counts: SourceCounts) -> Result<(), Stopped> {
+        self.commands.send(Command::Source { flow: self.flow, counts }).await.map_err(|_| Stopped)
+    }
+
+    /// Ends the flow; what was admitted still leaves. Dropping the inlet does the same.
+    pub fn close(self) {}
+
+    async fn submit(&mut self, admission: Admission<P::Item>, wait: bool) -> Result<Seq, Refused<P::Item>> {
+        let item = Arc::new(admission.item);
+        let parts = if admission.ask {
+            let work = PartWork { prepare: Arc::clone(&self.prepare), item: Arc::clone(&item) };
+            vec![queue::Part { key: self.key.clone(), payload: Arc::new(work) as Payload }]
+        } else {
+            Vec::new()
+        };
+        let offer = Offer {
+            item: item as Item,
+            parts,
+            sealed: true,
+            captured_at: admission.captured_at,
+            source: admission.source,
+        };
+        let (reply, answer) = oneshot::channel();
+        let command = Command::Offer { flow: self.flow, offer, wait, reply };
+        if let Err(mpsc::error::SendError(Command::Offer { offer, .. })) = self.commands.send(command).await {
+            return Err(Refused { item: item_of::<P>(offer), why: Refusal::Stopped });
+        }
+        match answer.await {
+            Ok(Ok(seq)) => Ok(seq),
+            Ok(Err(refused)) => Err(handed_back::<P>(refused)),
+            Err(_) => Err(Refused { item: None, why: Refusal::Stopped }),
+        }
+    }
+}
+
+impl<P: Prepare> Drop for Inlet<P> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.close.take() {
+            permit.send(Command::Close { flow: self.flow });
+        }
+    }
+}
+
+fn handed_back<P: Prepare>(refused: Handed) -> Refused<P::Item> {
+    let why = match refused.why {
+        RefusedWhy::Full => Refusal::Full,
+        _ => Refusal::Closed,
+    };
+    Refused { item: item_of::<P>(refused.offer), why }
+}
+
+fn item_of<P: Prepare>(offer: Offer) -> Option<Arc<P::Item>> {
+    offer.item.downcast::<P::Item>().ok()
+}
+
+/// Where places leave a flow, in order, once each.
+pub struct Outlet<P: Prepare> {
+    flow: FlowId,
+    batch: usize,
+    waiting: std::vec::IntoIter<Taken<Item, Reply>>,
+    closed: Option<Box<Books>>,
+    commands: mpsc::Sender<Command>,
+    forget: Option<mpsc::OwnedPermit<Command>>,
+    kind: PhantomData<fn() -> P>,
+}
+
+impl<P: Prepare> Outlet<P> {
+    pub(crate) fn new(
+        flow: FlowId,
+        commands: mpsc::Sender<Command>,
+        forget: mpsc::OwnedPermit<Command>,
+    ) -> Self {
+        Outlet {
+            flow,
+            batch: 1,
+            waiting: Vec::new().into_iter(),
+            closed: None,
+            commands,
+            forget: Some(forget),
+            kind: PhantomData,
+        }
+    }
+
+    /// Takes up to `batch` places a request. A place counts as taken when it is fetched, so a
+    /// larger batch costs that many places of back-pressure and saves round trips to the owner:
+    /// one for video, some dozens for tasks of microseconds.
+    pub fn batched(mut self, batch: std::num::NonZeroUsize) -> Self {
+        self.batch = batch.get();
+        self
+    }
+
+    /// The flow's id, for its books.
+    pub fn flow(&self) -> FlowId {
+        self.flow
+    }
+
+    /// Waits for the next place. None after the last one, or once the queue has stopped.
+    pub async fn next(&mut self) -> Option<Done<P>> {
+        loop {
+            if let Some(taken) = self.waiting.next() {
+                return Some(done(taken));
+            }
+            if self.closed.is_some() {
+                return None;
+            }
+            let (reply, takings) = oneshot::channel();
+            let command = Command::Take { flow: self.flow, max: self.batch, reply };
+            self.commands.send(command).await.ok()?;
+            match takings.await.ok()? {
+                Takings::Places(places) => self.waiting = places.into_iter(),
+                Takings::Closed(books) => self.closed = Some(books),
+            }
+        }
+    }
+
+    /// The books at the end of the flow; there once [`next`](Self::next) gave none for its end.
+    pub fn closing_books(&self) -> Option<&Books> {
+        self.closed.as_deref()
+    }
+
+    /// Hands every place to `finish` until the flow is over, and gives `finish` back with the
+    /// flow's last books (none if the queue stopped before).
+    pub async fn run<F: Finish<Prepare = P>>(mut self, mut finish: F) -> (F, Option<Books>) {
+        while let Some(done) = self.next().await {
+            finish.finish(done).await;
+        }
+        let books = self.closed.take().map(|books| *books);
+        (finish, books)
+    }
+}
+
+impl<P: Prepare> Drop for Outlet<P> {
+    fn drop(&mut self) {
+        if let Some(permit) = self.forget.take() {
+            permit.send(Command::Forget { flow: self.flow });
+        }
+    }
+}
+
+fn done<P: Prepare>(taken: Taken<Item, Reply>) -> Done<P> {
+    let mut answer = None;
+    let mut timings = Timings::default();
+    for (_, outcome) in taken.parts {
+        if let queue::Outcome::Answer(reply) = outcome {
+            timings = reply.timings;
+            answer = reply.value.downcast::<AnswerOf<P>>().ok().map(|value| *value);
+        }
+    }
+    debug_assert_eq!(answer.is_some(), taken.verdict == Verdict::Answered);
+    let item = taken.item.downcast::<P::Item>().expect("only this flow's inlet offers items to it, all of type Item");
+    Done { seq: taken.seq, item, captured_at: taken.captured_at, verdict: taken.verdict, answer, timings }
+}

@@ -1,0 +1,211 @@
+//! The lane's side of the queue: what every kind of lane is given, and what it must report.
+//!
+//! A lane receives [`Order`]s and reports through its [`Reporter`]. It owes exactly one
+//! [`answered`](Reporter::answered) or [`released`](Reporter::released) for each hand-out; the
+//! queue gives its credit back then and not before. Dropping the reporter is the lane's death: what
+//! it still held goes back to the front of its flows.
+
+pub mod local;
+pub mod quic;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use queue::{Failure, Key, LaneId, LaneKey, Ticket, WorkerId};
+use tokio::sync::mpsc;
+use wire::{Message, PayloadError, Timings};
+
+use crate::Stopped;
+use crate::command::{Command, Reply};
+use crate::prepare::{Unprepared, Work};
+
+/// What the queue asks of a lane.
+pub enum Order {
+    /// Run this and report.
+    HandOut(HandOut),
+    /// Let go of this ticket and report its release; its answer would be stale.
+    Cancel(Ticket),
+    /// The lane holds nothing and will get nothing more: it may close.
+    Drained,
+    /// The queue has given the lane up, with everything it held.
+    Lost,
+}
+
+/// One hand-out of one part.
+pub struct HandOut {
+    /// Names it in every report.
+    pub ticket: Ticket,
+    /// What must be done.
+    pub key: Key,
+    /// After this moment the answer is of no use.
+    pub deadline: Option<Instant>,
+    pub(crate) work: Arc<dyn Work>,
+}
+
+impl HandOut {
+    /// What is left of the budget; none where the flow has no budget.
+    pub fn budget_left(&self, now: Instant) -> Option<Duration> {
+        self.deadline.map(|deadline| deadline.saturating_duration_since(now))
+    }
+
+    /// Makes the job in its wire form.
+    pub fn encoded(&self) -> Result<Message, Unprepared> {
+        self.work.encoded()
+    }
+
+    /// Makes the job as a value of the task's job type.
+    pub fn typed(&self) -> Result<Box<dyn std::any::Any + Send>, Unprepared> {
+        self.work.typed()
+    }
+
+    fn decode(&self, answer: Message) -> Result<Box<dyn std::any::Any + Send>, PayloadError> {
+        self.work.decode(answer)
+    }
+}
+
+/// What a person sees of a lane.
+#[derive(Debug, Clone)]
+pub struct Label {
+    /// The worker's own name.
+    pub name: String,
+    /// `quic` or `local`.
+    pub kind: &'static str,
+    /// Where it dialled from, for one that did.
+    pub remote: Option<SocketAddr>,
+}
+
+/// A lane at one moment.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// Name, kind and address.
+    pub label: Label,
+    /// The connection.
+    pub lane: LaneId,
+    /// The identity behind it, the same over reconnects.
+    pub worker: WorkerId,
+    /// What it serves.
+    pub keys: Vec<LaneKey>,
+    /// How many hand-outs it may hold.
+    pub credit: u32,
+    /// How many it holds.
+    pub outstanding: u32,
+    /// Whether it finishes what it holds and gets nothing more.
+    pub draining: bool,
+    /// Answers of it that counted.
+    pub answered: u64,
+    /// Hand-outs that it failed.
+    pub failed: u64,
+    /// Answers that came too late to count.
+    pub stale: u64,
+}
+
+/// How a lane reports. Every call waits while the owner is busy, and fails once the queue stopped.
+#[derive(Clone)]
+pub struct Reporter {
+    inner: Arc<Guard>,
+}
+
+/// Tells the owner when the last reporter of a lane is dropped. The permit is taken when the lane
+/// joins, so that this one message always has room.
+struct Guard {
+    lane: LaneId,
+    commands: mpsc::Sender<Command>,
+    leave: std::sync::Mutex<Option<mpsc::OwnedPermit<Command>>>,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        let lane = self.lane;
+        let permit = self.leave.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(permit) = permit {
+            permit.send(Command::Leave { lane, blame: None });
+        }
+    }
+}
+
+impl Reporter {
+    pub(crate) fn new(lane: LaneId, commands: mpsc::Sender<Command>, leave: mpsc::OwnedPermit<Command>) -> Self {
+        Reporter { inner: Arc::new(Guard { lane, commands, leave: std::sync::Mutex::new(Some(leave)) }) }
+    }
+
+    /// The lane this reports for.
+    pub fn lane(&self) -> LaneId {
+        self.inner.lane
+    }
+
+    /// Settles a hand-out with the answer's value or the reason why there is none.
+    pub async fn answered(
+        &self,
+        ticket: Ticket,
+        result: Result<(Box<dyn std::any::Any + Send>, Timings), Failure>,
+    ) -> Result<(), Stopped> {
+        let result = result.map(|(value, timings)| Reply { value, timings });
+        self.send(Command::Answer { lane: self.lane(), ticket, result }).await
+    }
+
+    /// Lets go of a cancelled hand-out.
+    pub async fn released(&self, ticket: Ticket) -> Result<(), Stopped> {
+        self.send(Command::Released { lane: self.lane(), ticket }).await
+    }
+
+    /// Sets how many hand-outs the lane may hold at a time.
+    pub async fn credit(&self, credit: u32) -> Result<(), Stopped> {
+        self.send(Command::Credit { lane: self.lane(), credit }).await
+    }
+
+    /// Replaces the keys that the lane serves.
+    pub async fn keys(&self, keys: Vec<LaneKey>) -> Result<(), Stopped> {
+        self.send(Command::Keys { lane: self.lane(), keys }).await
+    }
+
+    /// Asks for no more work; [`Order::Drained`] comes when the lane holds none.
+    pub async fn drain(&self) -> Result<(), Stopped> {
+        self.send(Command::Drain { lane: self.lane() }).await
+    }
+
+    /// Leaves now. `blame` names the ticket that is known to have ended the worker, if one is.
+    pub fn leave(&self, blame: Option<Ticket>) {
+        let permit = self.inner.leave.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(permit) = permit {
+            permit.send(Command::Leave { lane: self.lane(), blame });
+        }
+    }
+
+    /// [`answered`](Self::answered) for a thread outside the runtime.
+    pub(crate) fn answered_blocking(
+        &self,
+        ticket: Ticket,
+        result: Result<(Box<dyn std::any::Any + Send>, Timings), Failure>,
+    ) -> Result<(), Stopped> {
+        let result = result.map(|(value, timings)| Reply { value, timings });
+        self.send_blocking(Command::Answer { lane: self.lane(), ticket, result })
+    }
+
+    /// [`released`](Self::released) for a thread outside the runtime.
+    pub(crate) fn released_blocking(&self, ticket: Ticket) -> Result<(), Stopped> {
+        self.send_blocking(Command::Released { lane: self.lane(), ticket })
+    }
+
+    fn send_blocking(&self, command: Command) -> Result<(), Stopped> {
+        self.inner.commands.blocking_send(command).map_err(|_| Stopped)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), Stopped> {
+        self.inner.commands.send(command).await.map_err(|_| Stopped)
+    }
+}
+
+/// A lane that joins.
+pub struct Join {
+    /// Its identity over reconnects.
+    pub worker: WorkerId,
+    /// What people see of it.
+    pub label: Label,
+    /// What it serves.
+    pub keys: Vec<LaneKey>,
+    /// How many hand-outs it may hold at first.
+    pub credit: u32,
+    /// The most it will ever ask for: bounds the orders that can wait for it.
+    pub max_credit: u32,
+}

@@ -1,0 +1,63 @@
+//! From an item to the job that is sent for it, just before a lane takes it.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use wire::{Message, PayloadError, Task};
+
+/// The job type of a [`Prepare`].
+pub type JobOf<P> = <<P as Prepare>::Task as Task>::Job;
+/// The answer type of a [`Prepare`].
+pub type AnswerOf<P> = <<P as Prepare>::Task as Task>::Answer;
+
+/// Makes the job for an item: the smallest thing worth sending.
+///
+/// It runs after the queue has chosen a lane, in that lane's own task or thread, so items of one
+/// flow are prepared in parallel and an item that is never assigned costs nothing. It may run
+/// again for another attempt. More than about a millisecond of work belongs into
+/// `tokio::task::block_in_place`, since a QUIC lane shares its thread with others.
+pub trait Prepare: Send + Sync + 'static {
+    /// What the worker does with the job.
+    type Task: Task;
+    /// What the flow holds until the place is taken.
+    type Item: Send + Sync + 'static;
+
+    /// Makes the job. An error settles the part as missing, since no other lane would fare better.
+    fn prepare(&self, item: &Self::Item) -> Result<JobOf<Self>, Unprepared>;
+}
+
+/// An item that no job can be made of.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no job can be made of this item: {0}")]
+pub struct Unprepared(pub String);
+
+/// A part's work with its types erased, so that flows of different tasks share one queue.
+pub(crate) trait Work: Send + Sync {
+    /// The job as it crosses the wire.
+    fn encoded(&self) -> Result<Message, Unprepared>;
+    /// The job as a value, for a lane in this process.
+    fn typed(&self) -> Result<Box<dyn Any + Send>, Unprepared>;
+    /// The answer out of its wire form.
+    fn decode(&self, answer: Message) -> Result<Box<dyn Any + Send>, PayloadError>;
+}
+
+/// One part of one item. The item is shared with the place that holds it.
+pub(crate) struct PartWork<P: Prepare> {
+    pub(crate) prepare: Arc<P>,
+    pub(crate) item: Arc<P::Item>,
+}
+
+impl<P: Prepare> Work for PartWork<P> {
+    fn encoded(&self) -> Result<Message, Unprepared> {
+        let job = self.prepare.prepare(&self.item)?;
+        wire::encode(job).map_err(|error| Unprepared(error.to_string()))
+    }
+
+    fn typed(&self) -> Result<Box<dyn Any + Send>, Unprepared> {
+        Ok(Box::new(self.prepare.prepare(&self.item)?))
+    }
+
+    fn decode(&self, answer: Message) -> Result<Box<dyn Any + Send>, PayloadError> {
+        Ok(Box::new(wire::decode::<AnswerOf<P>>(answer)?))
+    }
+}
