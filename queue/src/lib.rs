@@ -75,7 +75,7 @@
 //!
 //! # What always holds
 //!
-//! `tests/invariants.rs` checks each of these in virtual time, against a simple model, over random
+//! `tests/invariants/` checks each of these in virtual time, against a simple model, over random
 //! lives of flows and lanes:
 //!
 //! 1. Every admitted place is taken, or discarded by `abort`, exactly once, in rising [`Seq`] without

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Dispatcher;
 use crate::id::{FlowId, LaneId, Ticket, WorkerId};
+use crate::key::Key;
 use crate::lane::{Join, Lane, LaneKey};
 use crate::offer::{Outcome, Reason};
 use crate::place::State;
@@ -173,18 +174,31 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 
+    /// Whether a lane serves the key, of this worker where it is pinned.
+    pub(super) fn is_served(&self, key: &Key, pin: Option<WorkerId>) -> bool {
+        match (self.pools.find(key, pin), pin) {
+            (Some(pool), _) => self.pools.get(pool).is_served(),
+            // Pools of pinned flows are made when the first part goes there.
+            (None, Some(worker)) => self.lanes_of(worker, key).next().is_some(),
+            (None, None) => false,
+        }
+    }
+
     /// Fills a new pool of a pinned flow with the lanes of its worker.
     pub(super) fn staff(&mut self, pool: At<PoolId>, worker: WorkerId) {
         let key = self.pools.get(pool).key.clone();
-        let serves = |lane: &Lane| {
-            let declared = lane.keys.iter().find(|declared| declared.key == key)?;
-            (lane.worker == worker && !lane.draining).then_some(declared.warm)
-        };
-        let lanes = self.lanes.iter();
-        let lanes: Vec<_> = lanes.filter_map(|(at, lane)| Some((at, serves(lane)?))).collect();
+        let lanes: Vec<_> = self.lanes_of(worker, &key).collect();
         for (at, warm) in lanes {
             self.pools.add_lane(pool, at, warm);
             self.lanes[at].pools.push(pool);
         }
+    }
+
+    /// The lanes of a worker that serve a key, and whether they are warm for it.
+    fn lanes_of(&self, worker: WorkerId, key: &Key) -> impl Iterator<Item = (At<LaneId>, bool)> {
+        self.lanes.iter().filter_map(move |(at, lane)| {
+            let declared = lane.keys.iter().find(|declared| declared.key == *key)?;
+            (lane.worker == worker && !lane.draining).then_some((at, declared.warm))
+        })
     }
 }

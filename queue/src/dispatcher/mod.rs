@@ -98,8 +98,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
     /// Whether a lane serves the key: declares it, warm or cold, with credit or without, and does not drain.
     #[must_use]
     pub fn serves(&self, key: &Key) -> bool {
-        let pool = self.pools.find(key, None);
-        pool.is_some_and(|at| self.pools.get(at).is_served())
+        self.is_served(key, None)
     }
 
     /// The service time of a key as estimated now, from hand-out to answer; zero while nothing is

@@ -107,11 +107,8 @@ impl<I, P, A> Dispatcher<I, P, A> {
 
     /// Whether any of the parts would be pending; without a lane all of them may be settled at once.
     fn would_wait(&self, flow: &Flow<I, P, A>, parts: &[Part<P>]) -> bool {
-        let served = |part: &Part<P>| {
-            let pool = self.pools.find(&part.key, flow.policy.pin);
-            pool.is_some_and(|pool| self.pools.get(pool).is_served())
-        };
-        flow.policy.no_lane == NoLane::Wait || parts.iter().any(served)
+        let (no_lane, pin) = (flow.policy.no_lane, flow.policy.pin);
+        no_lane == NoLane::Wait || parts.iter().any(|part| self.is_served(&part.key, pin))
     }
 
     fn place(

@@ -88,3 +88,37 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use crate::{
+        Answered, Config, Dispatcher, Join, Key, LaneKey, Offer, Part, Policy, SourceCounts, Step, TaskName,
+        WorkerId,
+    };
+
+    #[test]
+    fn long_budgets_do_not_make_the_table_of_moments_grow() {
+        let key = Key::task(TaskName::new("work").unwrap());
+        let mut queue: Dispatcher<(), (), ()> = Dispatcher::new(Config::default());
+        let mut now = Instant::now();
+        let flow = queue.open(Policy::video(Duration::from_secs(3600)));
+        let keys = vec![LaneKey { key: key.clone(), warm: true }];
+        let join = Join { worker: WorkerId(0), keys, credit: 1 };
+        queue.join(join, now);
+        for _ in 0..10_000 {
+            now += Duration::from_millis(1);
+            let parts = vec![Part { key: key.clone(), payload: () }];
+            let offer =
+                Offer { item: (), parts, sealed: true, captured_at: now, source: SourceCounts::default() };
+            queue.offer(flow, offer, now).unwrap();
+            let Step::Assign { lane, ticket } = queue.poll(now) else {
+                panic!("there is a free lane");
+            };
+            queue.answer(lane, ticket, Answered::new(Ok(())), now);
+            assert!(queue.take(flow, now).is_some());
+        }
+        assert!(queue.timers.len() <= 300, "{}", queue.timers.len());
+    }
+}

@@ -1,0 +1,576 @@
+//! The queue and the model side by side.
+
+use std::time::{Duration, Instant};
+
+use framelane_queue::{
+    Answered, Books, Config, Dispatcher, Failure, FlowId, Join, Key, LaneId, LaneKey, Offer, Outcome, Part,
+    Policy, RefusedWhy, Seq, Settled, SourceCounts, Step, TaskName, Ticket, WorkerId,
+};
+
+use super::rules::{self, Hold, Model, State};
+use super::script::{Op, Reply, Setup};
+
+pub(crate) type Queue = Dispatcher<u64, u64, u64>;
+
+/// Both, with what is needed to compare them.
+pub(crate) struct World {
+    pub(crate) queue: Queue,
+    pub(crate) model: Model,
+    pub(crate) now: Instant,
+    /// Every flow and every lane there ever was.
+    pub(crate) flows: Vec<FlowId>,
+    pub(crate) lanes: Vec<LaneId>,
+    /// Every hand-out there ever was.
+    pub(crate) tickets: Vec<(LaneId, Ticket)>,
+    /// Every step, for comparing two lives.
+    pub(crate) trace: Vec<Step>,
+    /// Every place that was taken.
+    pub(crate) taken: Vec<(FlowId, Seq, u64)>,
+    items: u64,
+}
+
+pub(crate) fn key(number: u8) -> Key {
+    Key::task(TaskName::new(&format!("task-{number}")).unwrap())
+}
+
+fn lane_keys(keys: &[(u8, bool)]) -> Vec<LaneKey> {
+    keys.iter().map(|&(number, warm)| LaneKey { key: key(number), warm }).collect()
+}
+
+fn model_keys(keys: &[(u8, bool)]) -> Vec<(Key, bool)> {
+    keys.iter().map(|&(number, warm)| (key(number), warm)).collect()
+}
+
+impl World {
+    pub(crate) fn new(start: Instant) -> Self {
+        let release_within = Duration::from_millis(50);
+        let config = Config { release_within, ..Config::default() };
+        Self {
+            queue: Queue::new(config),
+            model: Model::new(start, release_within),
+            now: start,
+            flows: Vec::new(),
+            lanes: Vec::new(),
+            tickets: Vec::new(),
+            trace: Vec::new(),
+            taken: Vec::new(),
+            items: 0,
+        }
+    }
+
+    /// A whole life.
+    pub(crate) fn live(start: Instant, setup: &Setup) -> Self {
+        let mut world = Self::new(start);
+        for policy in &setup.policies {
+            world.open(policy.clone());
+        }
+        for (op, poll) in &setup.ops {
+            world.apply(op);
+            if *poll {
+                world.poll();
+            }
+        }
+        world.poll();
+        world
+    }
+
+    pub(crate) fn open(&mut self, policy: Policy) -> FlowId {
+        let id = self.queue.open(policy.clone());
+        assert!(!self.flows.contains(&id), "flow ids are not used again");
+        self.flows.push(id);
+        let flow = rules::Flow {
+            policy,
+            places: Default::default(),
+            admitted: 0,
+            closed: false,
+            ended: false,
+            told_closed: false,
+            failed_offers: 0,
+            rooms: 0,
+            told_ready: false,
+            source: SourceCounts::default(),
+            gone: Default::default(),
+            parts: Default::default(),
+        };
+        self.model.flows.insert(id, flow);
+        id
+    }
+
+    pub(crate) fn apply(&mut self, op: &Op) {
+        let flow = |number: u8| self.flows[usize::from(number) % self.flows.len()];
+        let lanes = &self.lanes;
+        let lane = |number: u8| lanes.get(usize::from(number) % lanes.len().max(1)).copied();
+        match op {
+            Op::Open(policy) => {
+                self.open((**policy).clone());
+            }
+            Op::Offer { flow: number, parts, sealed, age } => self.offer(flow(*number), parts, *sealed, *age),
+            Op::Batch { flow: number, count } => self.batch(flow(*number), *count),
+            Op::Take { flow: number, most } => self.take(flow(*number), *most),
+            Op::Close(number) => {
+                let flow = flow(*number);
+                self.advance();
+                self.queue.close(flow, self.now);
+                self.model.close(flow);
+            }
+            Op::Abort(number) => {
+                let flow = flow(*number);
+                self.advance();
+                let discarded = self.queue.abort(flow, self.now);
+                let expected = self.model.abort(flow);
+                assert_eq!(discarded, expected, "invariant 1: discarded by abort");
+            }
+            Op::Forget(number) => {
+                let flow = flow(*number);
+                let known = self.model.flows.get(&flow);
+                let books = match known.is_some_and(|flow| flow.told_closed) {
+                    true => self.model.books(flow),
+                    false => None,
+                };
+                if books.is_some() {
+                    self.model.flows.remove(&flow);
+                }
+                assert_eq!(self.queue.forget(flow), books);
+            }
+            Op::Join { worker, keys, credit } => {
+                self.join(*worker, keys, *credit);
+            }
+            Op::Credit(number, credit) => {
+                if let Some(lane) = lane(*number) {
+                    self.advance();
+                    self.queue.credit(lane, u32::from(*credit), self.now);
+                    if let Some(lane) = self.model.lanes.get_mut(&lane) {
+                        lane.credit = u32::from(*credit);
+                    }
+                }
+            }
+            Op::Keys(number, keys) => {
+                if let Some(lane) = lane(*number) {
+                    self.advance();
+                    self.queue.keys(lane, lane_keys(keys), self.now);
+                    if let Some(lane) = self.model.lanes.get_mut(&lane) {
+                        lane.keys = model_keys(keys);
+                    }
+                    self.model.pass_by();
+                }
+            }
+            Op::Drain(number) => {
+                if let Some(lane) = lane(*number) {
+                    self.advance();
+                    self.queue.drain(lane, self.now);
+                    if let Some(lane) = self.model.lanes.get_mut(&lane) {
+                        lane.draining = true;
+                    }
+                    self.model.pass_by();
+                }
+            }
+            Op::Leave(number, blame) => {
+                if let Some(lane) = lane(*number) {
+                    let blame = blame.and_then(|nth| match nth {
+                        255 => self.tickets.first().map(|&(_, ticket)| ticket),
+                        nth => self.held(lane, nth),
+                    });
+                    self.leave(lane, blame);
+                }
+            }
+            Op::Reply(number, nth, reply) => {
+                let lanes: Vec<_> = (self.model.lanes.iter())
+                    .filter_map(|(&id, lane)| (!lane.held.is_empty()).then_some(id))
+                    .collect();
+                if let Some(&lane) = lanes.get(usize::from(*number) % lanes.len().max(1))
+                    && let Some(ticket) = self.held(lane, *nth)
+                {
+                    self.reply(lane, ticket, reply);
+                }
+            }
+            Op::Stray(number, nth) => {
+                let count = self.tickets.len().max(1);
+                let stray = self.tickets.get(usize::from(*nth) * 7 % count).copied();
+                if let (Some(lane), Some((_, ticket))) = (lane(*number), stray) {
+                    let reply = Reply::Ok { asks: vec![], seal: true };
+                    self.reply(lane, ticket, &reply);
+                }
+            }
+            Op::Wait(millis) => self.now += Duration::from_millis(u64::from(*millis)),
+        }
+        self.compare();
+    }
+
+    /// Time moves in the model just as the next call moves it in the queue.
+    fn advance(&mut self) {
+        self.model.advance(self.now);
+    }
+
+    pub(crate) fn held(&self, lane: LaneId, nth: u8) -> Option<Ticket> {
+        let held = &self.model.lanes.get(&lane)?.held;
+        held.keys().nth(usize::from(nth) % held.len().max(1)).copied()
+    }
+
+    pub(crate) fn join(&mut self, worker: u8, keys: &[(u8, bool)], credit: u8) -> LaneId {
+        self.advance();
+        let worker = WorkerId(u64::from(worker));
+        let join = Join { worker, keys: lane_keys(keys), credit: u32::from(credit) };
+        let id = self.queue.join(join, self.now);
+        assert!(!self.lanes.contains(&id), "lane ids are not used again");
+        self.lanes.push(id);
+        let lane = rules::Lane {
+            worker,
+            keys: model_keys(keys),
+            credit: u32::from(credit),
+            draining: false,
+            told_drained: false,
+            held: Default::default(),
+        };
+        self.model.lanes.insert(id, lane);
+        id
+    }
+
+    pub(crate) fn leave(&mut self, lane: LaneId, blame: Option<Ticket>) {
+        self.advance();
+        self.queue.leave(lane, blame, self.now);
+        self.model.leave(lane, blame);
+    }
+
+    fn make(&mut self, flow: FlowId, parts: &[u8], sealed: bool, age: u16) -> Offer<u64, u64> {
+        self.items += 1;
+        let item = self.items;
+        let parts = parts
+            .iter()
+            .zip(0..)
+            .map(|(&number, index)| Part { key: key(number), payload: item * 1000 + index });
+        let admitted = self.model.flows.get(&flow).map_or(0, |flow| flow.admitted);
+        Offer {
+            item,
+            parts: parts.collect(),
+            sealed,
+            captured_at: self.now.checked_sub(Duration::from_millis(u64::from(age))).unwrap_or(self.now),
+            source: SourceCounts { decoded: admitted + 3, waiting: 2, ..SourceCounts::default() },
+        }
+    }
+
+    fn offer_model(&mut self, flow: FlowId, offer: &Offer<u64, u64>) -> Result<Seq, RefusedWhy> {
+        let parts: Vec<_> = (offer.parts.iter()).map(|part| (part.key.clone(), part.payload)).collect();
+        let (at, source) = (offer.captured_at, offer.source);
+        self.model.offer(flow, offer.item, &parts, offer.sealed, at, source)
+    }
+
+    pub(crate) fn offer(&mut self, flow: FlowId, parts: &[u8], sealed: bool, age: u16) {
+        let offer = self.make(flow, parts, sealed, age);
+        self.advance();
+        let expected = self.offer_model(flow, &offer);
+        if expected == Err(RefusedWhy::Full) {
+            self.model.flows.get_mut(&flow).unwrap().failed_offers += 1;
+        }
+        let item = offer.item;
+        let admitted = self.queue.offer(flow, offer, self.now);
+        if let Err(refused) = &admitted {
+            assert_eq!(refused.offer.item, item, "a refused item is handed back");
+        }
+        assert_eq!(admitted.map_err(|refused| refused.why), expected);
+    }
+
+    fn batch(&mut self, flow: FlowId, count: u8) {
+        self.advance();
+        let mut offers = Vec::new();
+        let (mut admitted, mut why) = (0, None);
+        for _ in 0..count {
+            let offer = self.make(flow, &[0], true, 0);
+            if why.is_none() {
+                match self.offer_model(flow, &offer) {
+                    Ok(_) => admitted += 1,
+                    Err(refused) => why = Some(refused),
+                }
+            }
+            offers.push(offer);
+        }
+        if why == Some(RefusedWhy::Full) {
+            self.model.flows.get_mut(&flow).unwrap().failed_offers += 1;
+        }
+        let rest: Vec<u64> = offers[admitted..].iter().map(|offer| offer.item).collect();
+        let batch = self.queue.offer_batch(flow, offers, self.now);
+        let back: Vec<u64> = batch.rest.iter().map(|offer| offer.item).collect();
+        assert_eq!((batch.admitted, batch.why, back), (admitted, why, rest));
+    }
+
+    pub(crate) fn take(&mut self, flow: FlowId, most: u8) {
+        self.advance();
+        let mut taken = Vec::new();
+        let count = match most {
+            // One place by the simple form, more by the batch form.
+            1 => {
+                taken.extend(self.queue.take(flow, self.now));
+                taken.len()
+            }
+            most => self.queue.take_batch(flow, usize::from(most), &mut taken, self.now),
+        };
+        assert_eq!(count, taken.len());
+        for place in taken {
+            let expected = self.model.take(flow);
+            let (seq, expected) = expected.expect("invariant 1: only settled heads are taken");
+            assert_eq!((place.seq, place.item), (seq, expected.item), "invariant 1");
+            assert_eq!(place.verdict, expected.verdict(), "invariant 1: verdict");
+            let parts: Vec<_> = (expected.parts.into_iter())
+                .map(|part| match part.state {
+                    State::Done(outcome) => (part.key, outcome),
+                    other => panic!("invariant 1: taken with an open part: {other:?}"),
+                })
+                .collect();
+            assert_eq!(place.parts, parts, "invariant 3: outcomes of the parts");
+            self.taken.push((flow, seq, place.item));
+        }
+        if count < usize::from(most) {
+            let more = self.model.take(flow);
+            assert!(more.is_none(), "invariant 1: take left {more:?} behind");
+        }
+    }
+
+    pub(crate) fn reply(&mut self, lane: LaneId, ticket: Ticket, reply: &Reply) {
+        self.advance();
+        let live = self.model.let_go(lane, ticket);
+        let Ticket { flow, seq, part, .. } = ticket;
+        let answer = ticket.seq.get() * 100 + u64::from(ticket.attempt);
+        let (result, asks, seal) = match reply {
+            Reply::Release => {
+                self.queue.released(lane, ticket, self.now);
+                if live == Some(true) {
+                    self.model.enqueue(flow, seq, part);
+                }
+                return;
+            }
+            Reply::Ok { asks, seal } => (Ok(answer), asks.clone(), *seal),
+            Reply::Bad => (Err(Failure::Bad), vec![], false),
+            Reply::Failed => (Err(Failure::Failed), vec![], false),
+        };
+        let asks: Vec<_> = asks.into_iter().map(|number| (key(number), answer)).collect();
+        if live == Some(true) {
+            match result {
+                Ok(answer) => {
+                    self.model.ask(ticket, &asks);
+                    if seal {
+                        let flow = self.model.flows.get_mut(&flow).unwrap();
+                        flow.places.get_mut(&seq).unwrap().sealed = true;
+                    }
+                    self.model.settle(flow, seq, part, Outcome::Answer(answer));
+                }
+                Err(Failure::Bad) => {
+                    let failed = Outcome::Missing(framelane_queue::Reason::Failed);
+                    self.model.settle(flow, seq, part, failed);
+                }
+                Err(Failure::Failed) => self.model.charge(ticket),
+            }
+        }
+        let asks = asks.into_iter().map(|(key, payload)| Part { key, payload });
+        let answered = Answered { result, asks: asks.collect(), seal, service: Some(Duration::ZERO) };
+        let settled = self.queue.answer(lane, ticket, answered, self.now);
+        let expected = match live {
+            Some(true) => Settled::Counted,
+            _ => Settled::Stale,
+        };
+        assert_eq!(settled, expected, "invariant 3: an answer for {ticket}");
+    }
+
+    /// Polls until the queue waits, judging each step.
+    pub(crate) fn poll(&mut self) -> Option<Instant> {
+        self.advance();
+        let mut bound = 1 + 2 * self.flows.len() + 2 * self.lanes.len();
+        for flow in self.model.flows.values() {
+            bound += flow.rooms as usize;
+        }
+        for lane in self.model.lanes.values() {
+            bound += lane.room() as usize + lane.held.len();
+        }
+        loop {
+            let step = self.queue.poll(self.now);
+            self.trace.push(step);
+            assert!(bound > 0, "invariant 4: poll does not come to Wait");
+            bound -= 1;
+            self.judge(step);
+            self.compare();
+            if let Step::Wait(until) = step {
+                return until;
+            }
+        }
+    }
+
+    fn judge(&mut self, step: Step) {
+        match step {
+            Step::Assign { lane, ticket } => self.judge_assign(lane, ticket),
+            Step::Cancel { lane, ticket } => {
+                let lane = self.model.lanes.get_mut(&lane).expect("a lane that is there");
+                let hold = lane.held.get_mut(&ticket).expect("a ticket that is held");
+                assert_eq!(*hold, Hold::Cancelled, "cancelled once, and for a reason");
+                *hold = Hold::Told(self.now);
+            }
+            Step::Ready { flow } => {
+                let flow = self.model.flows.get_mut(&flow).expect("a known flow");
+                let head = flow.places.first_key_value();
+                assert!(head.is_some_and(|(_, head)| head.is_settled()), "not ready");
+                assert!(!flow.told_ready, "Ready is told once until take gave nothing");
+                flow.told_ready = true;
+            }
+            Step::Room { flow } => {
+                let flow = self.model.flows.get_mut(&flow).expect("a known flow");
+                assert!(flow.rooms > 0, "Room without a failed offer before a take");
+                flow.rooms -= 1;
+            }
+            Step::Closed { flow } => {
+                let flow = self.model.flows.get_mut(&flow).expect("a known flow");
+                assert!(
+                    flow.ended && flow.places.is_empty() && !flow.told_closed,
+                    "invariant 5: Closed once, and after the last place"
+                );
+                flow.told_closed = true;
+            }
+            Step::Drained { lane } => {
+                let lane = self.model.lanes.get_mut(&lane).expect("a lane that is there");
+                assert!(lane.draining && lane.held.is_empty() && !lane.told_drained);
+                lane.told_drained = true;
+            }
+            Step::Lost { lane } => {
+                let lost = &mut self.model.lost;
+                let told = lost.iter().position(|&other| other == lane);
+                lost.remove(told.expect("a lane that did not let go"));
+            }
+            Step::Wait(until) => self.judge_wait(until),
+        }
+    }
+
+    fn judge_assign(&mut self, id: LaneId, ticket: Ticket) {
+        let flow = &self.model.flows[&ticket.flow];
+        let place = &flow.places[&ticket.seq];
+        let part = &place.parts[usize::from(ticket.part)];
+        let lane = &self.model.lanes[&id];
+        assert_eq!(part.state, State::Waiting, "invariant 3: {ticket}");
+        assert_eq!(ticket.attempt, part.attempt + 1, "tickets are not used again");
+        assert!(lane.room() > 0, "invariant 2: {id} is full");
+        assert!(flow.policy.pin.is_none_or(|pin| pin == lane.worker), "pinned");
+        assert!(place.deadline.is_none_or(|deadline| deadline > self.now));
+        let warm = lane.warm(&part.key).expect("the lane serves the key");
+        // Warm lanes first, then the freest.
+        for other in self.model.lanes.values() {
+            if let Some(other_warm) = other.warm(&part.key)
+                && other.room() > 0
+                && flow.policy.pin.is_none_or(|pin| pin == other.worker)
+            {
+                assert!((warm, lane.room()) >= (other_warm, other.room()), "not the freest");
+            }
+        }
+        // Inside a flow: earliest deadline first, then in order.
+        for (seq, other) in &flow.places {
+            for (other_part, index) in other.parts.iter().zip(0..) {
+                if other_part.state == State::Waiting && other_part.key == part.key {
+                    let order = (place.deadline, ticket.seq, ticket.part);
+                    assert!(order <= (other.deadline, *seq, index), "not the earliest");
+                }
+            }
+        }
+        let out = self.queue.hand_out(ticket).expect("a fresh ticket is live");
+        assert_eq!(
+            (*out.item, *out.payload, out.key, out.deadline),
+            (place.item, part.payload, &part.key, place.deadline)
+        );
+        let part = self.model.part(ticket.flow, ticket.seq, ticket.part);
+        part.attempt += 1;
+        part.state = State::Out(id);
+        let lane = self.model.lanes.get_mut(&id).expect("looked at above");
+        lane.held.insert(ticket, Hold::Live);
+        self.tickets.push((id, ticket));
+    }
+
+    /// At `Wait` nothing is left to do, and the moment is the next one at which something is due.
+    fn judge_wait(&self, until: Option<Instant>) {
+        let due = self.model.due();
+        let next = due.first().map(|&(at, ..)| at);
+        assert_eq!(until, next, "invariant 4: the next moment of {due:?}");
+        assert!(self.model.lost.is_empty(), "invariant 4: a lost lane is not told");
+        for lane in self.model.lanes.values() {
+            let untold = lane.held.values().any(|&hold| hold == Hold::Cancelled);
+            assert!(!untold, "invariant 4: a cancelled ticket is not told");
+            let drained = lane.draining && lane.held.is_empty();
+            assert_eq!(drained, lane.told_drained, "invariant 4: Drained");
+        }
+        for flow in self.model.flows.values() {
+            assert_eq!(flow.rooms, 0, "invariant 4: Room is not told");
+            assert_eq!(flow.ended, flow.told_closed, "invariant 4: Closed");
+            let head = flow.places.first_key_value();
+            if head.is_some_and(|(_, head)| head.is_settled()) {
+                assert!(flow.told_ready, "invariant 4: Ready is not told");
+            }
+            for part in flow.places.values().flat_map(|place| &place.parts) {
+                let idle = self.model.lanes.values().any(|lane| {
+                    lane.room() > 0
+                        && lane.warm(&part.key).is_some()
+                        && flow.policy.pin.is_none_or(|pin| pin == lane.worker)
+                });
+                assert!(
+                    part.state != State::Waiting || !idle,
+                    "invariant 4: a part waits beside a free lane"
+                );
+            }
+        }
+    }
+
+    /// Everything that can be seen at any time.
+    fn compare(&mut self) {
+        if self.now > self.model.now {
+            return;
+        }
+        for &flow in &self.flows {
+            let books = self.queue.books(flow);
+            assert_eq!(books, self.model.books(flow), "invariant 2: books of {flow}");
+            if let Some(books) = books {
+                assert_eq!(books.balances(), Ok(()), "invariant 2");
+                let policy = &self.model.flows[&flow].policy;
+                bounded(&books, policy);
+            }
+        }
+        let lanes: Vec<_> = self.queue.lanes().map(|view| view.lane).collect();
+        assert_eq!(lanes.len(), self.model.lanes.len());
+        for (&id, lane) in &self.model.lanes {
+            let view = self.queue.lane(id).expect("a lane that is there");
+            assert_eq!(view.outstanding as usize, lane.held.len(), "invariant 2: {id}");
+            assert_eq!((view.credit, view.draining), (lane.credit, lane.draining));
+        }
+        for number in 0..super::script::KEYS {
+            let key = key(number);
+            assert_eq!(self.queue.serves(&key), self.model.serves(&key, None));
+        }
+    }
+
+    /// Closes every flow and lets willing lanes finish it, taking all that comes.
+    pub(crate) fn finish(&mut self) {
+        for flow in self.flows.clone() {
+            self.advance();
+            self.queue.close(flow, self.now);
+            self.model.close(flow);
+        }
+        for worker in 0..3 {
+            self.join(worker, &[(0, true), (1, true), (2, true)], 3);
+        }
+        for _ in 0..10_000 {
+            self.poll();
+            for flow in self.flows.clone() {
+                self.take(flow, 200);
+            }
+            if let Some((lane, ticket)) = self.any_held() {
+                let reply = Reply::Ok { asks: vec![], seal: true };
+                self.reply(lane, ticket, &reply);
+            } else if let Some(until) = self.poll() {
+                self.now = self.now.max(until);
+            } else {
+                break;
+            }
+        }
+        self.poll();
+    }
+
+    fn any_held(&self) -> Option<(LaneId, Ticket)> {
+        let mut lanes = self.model.lanes.iter();
+        lanes.find_map(|(&id, lane)| Some((id, *lane.held.keys().next()?)))
+    }
+}
+
+fn bounded(books: &Books, policy: &Policy) {
+    assert!(books.held <= policy.held.get() as u64, "invariant 8: held");
+    assert!(books.pending <= policy.pending.get() as u64, "invariant 8: pending");
+}

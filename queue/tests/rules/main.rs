@@ -1,0 +1,8 @@
+//! The rules of policies, lanes, parts and flows, one by one, in virtual time.
+
+#![allow(clippy::unwrap_used, reason = "helpers of a test fail the test, as the test itself does")]
+
+mod bounds;
+mod lanes;
+mod parts;
+mod small;
