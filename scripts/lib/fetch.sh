@@ -86,7 +86,7 @@ npm_package() {
     shift 3
     mkdir -p "$dir" &&
         if has_command npm; then
-            (cd "$dir" && npm pack --silent "$name@$version")
+            (cd "$dir" && npm pack --loglevel=error "$name@$version")
         else
             curl --fail --silent --show-error --location --retry 3 --output "$dir/package.tgz" \
                 "${registry%/}/$name/-/${name##*/}-$version.tgz"

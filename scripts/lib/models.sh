@@ -4,11 +4,11 @@
 
 ours="this is a fault of the set-up itself: please report it with the lines above"
 
-# put_model NAME MODEL_ONNX RECIPE: MODEL_ONNX and the manifest become assets/models/NAME.
+# put_model NAME MODEL_ONNX RECIPE: MODEL_ONNX and the manifest kept in models/zoo become assets/models/NAME.
 put_model() {
     local dir=$assets/models/$1
     mkdir -p "$dir"
-    cp "scripts/models/$1/model.toml" "$staging/model.toml"
+    cp "models/zoo/$1/model.toml" "$staging/model.toml"
     mv "$2" "$dir/model.onnx"
     mv "$staging/model.toml" "$dir/model.toml"
     mark_made "$1" "$3"
@@ -16,7 +16,8 @@ put_model() {
 
 convert_nanodet() {
     local script=scripts/models/nanodet_to_onnx.py dir=$assets/models/nanodet made
-    made=$(recipe $script scripts/models/nanodet/model.toml scripts/lib/python-demo.txt "$nanodet_json_sha256" "$nanodet_bin_sha256")
+    made=$(recipe $script models/zoo/nanodet/model.toml scripts/lib/python-demo.txt \
+        "$nanodet_json_sha256" "$nanodet_bin_sha256")
     is_made nanodet "$made" "$dir/model.onnx" "$dir/model.toml" && return
     step "model nanodet" "$ours" "$python" $script "$assets/weights/nanodet.json" "$staging/nanodet.onnx"
     put_model nanodet "$staging/nanodet.onnx" "$made"
@@ -26,7 +27,8 @@ convert_nanodet() {
 quantize_nanodet() {
     local script=scripts/models/quantize.py clip clips=() dir=$assets/models/nanodet-int8 made
     for clip in vtest.avi bikes.mp4 bigbuckbunny.mp4 carphone_pristine.mp4; do clips+=("$assets/clips/$clip"); done
-    made=$(recipe $script scripts/models/nanodet-int8/model.toml scripts/lib/python-test.txt "$assets/models/nanodet/model.onnx" "${clips[@]}")
+    made=$(recipe $script scripts/models/letterbox.py models/zoo/nanodet-int8/model.toml scripts/lib/python-test.txt \
+        "$assets/models/nanodet/model.onnx" "${clips[@]}")
     is_made nanodet-int8 "$made" "$dir/model.onnx" "$dir/model.toml" && return
     step "model nanodet-int8, calibrated on ${#clips[@]} clips" "$ours" \
         "$python" $script "$assets/models/nanodet/model.onnx" "$staging/nanodet-int8.onnx" "${clips[@]}"
@@ -36,7 +38,8 @@ quantize_nanodet() {
 # What the Python reference finds in six frames of vtest, for the tests to agree with.
 make_golden() {
     local script=scripts/models/golden.py made
-    made=$(recipe $script scripts/lib/python-test.txt "$assets/models/nanodet/model.onnx" "$assets/clips/vtest.avi")
+    made=$(recipe $script scripts/models/letterbox.py scripts/lib/python-test.txt \
+        "$assets/models/nanodet/model.onnx" "$assets/clips/vtest.avi")
     is_made golden "$made" "$assets/golden/nanodet_vtest.json" && return
     mkdir -p "$staging/golden"
     step "golden frames" "$ours" "$python" $script "$assets/models/nanodet/model.onnx" "$assets/clips/vtest.avi" "$staging/golden"
