@@ -126,6 +126,12 @@ impl Identity {
         UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
     }
 
+    /// What TLS shows of it.
+    #[cfg(test)]
+    pub(crate) fn shown(&self) -> (Vec<CertificateDer<'static>>, rustls::pki_types::PrivateKeyDer<'static>) {
+        (vec![self.certificate.clone()], self.key.clone_key().into())
+    }
+
     pub(crate) fn tls(&self) -> Result<quinn::crypto::rustls::QuicClientConfig, rustls::Error> {
         crate::tls::worker(vec![self.certificate.clone()], self.key.clone_key().into(), &self.authority)
     }

@@ -13,7 +13,7 @@ mod table;
 
 pub use connect::{ConnectError, connect};
 pub use dial::DialError;
-pub use hand_in::Reply;
+pub use hand_in::{Reply, ReplyError};
 pub use link::{Event, Jobs, Node};
 
 use std::time::Duration;
