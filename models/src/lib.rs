@@ -8,8 +8,8 @@
 //! together, one for each thread: it does the [`Detect`](detect::Detect) task.
 //!
 //! ```
-//! use models::{Detector, engine::fake};
-//! use models::detect::DetectJob;
+//! use framelane_models::{Detector, engine::fake};
+//! use framelane_models::detect::DetectJob;
 //! use picture::{Colour, Frame, Pts, Size, Stamp, scale};
 //! use wire::Processor;
 //!
@@ -24,9 +24,6 @@
 //! assert_eq!(model.manifest.labels.name(found.boxes[0].class), "person");
 //! # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())
 //! ```
-
-// The crate's own examples use the short name under which the workspace imports it.
-extern crate self as models;
 
 pub mod adapter;
 pub mod detect;

@@ -10,25 +10,14 @@ use crate::{BufferSize, Colour, Letterbox, Range, Size};
 ///
 /// # Errors
 /// `pixels` is not [`Size::bgr_len`] bytes long.
-pub fn letterbox(
-    pixels: &[u8],
-    source: Size,
-    target: Size,
-) -> Result<(Vec<u8>, Letterbox), BufferSize> {
+pub fn letterbox(pixels: &[u8], source: Size, target: Size) -> Result<(Vec<u8>, Letterbox), BufferSize> {
     BufferSize::check(source.bgr_len(), pixels.len())?;
     let letterbox = Letterbox::fit(source, target);
     let (x, y) = Axis::luma(&letterbox);
     let (width, last) = (source.width() as usize * 3, source.height() as usize - 1);
     let row = |y: usize| &pixels[y.min(last) * width..][..width];
     let mut out = vec![0; target.bgr_len()];
-    resample::<3>(
-        row,
-        &x,
-        &y,
-        &mut out,
-        target.width() as usize * 3,
-        &mut Vec::new(),
-    );
+    resample::<3>(row, &x, &y, &mut out, target.width() as usize * 3, &mut Vec::new());
     Ok((out, letterbox))
 }
 
@@ -49,9 +38,7 @@ pub fn to_i420(pixels: &[u8], size: Size, colour: Colour) -> Result<Vec<u8>, Buf
         let at = (y.min(height - 1) * width + x.min(width - 1)) * 3;
         [0, 1, 2].map(|channel| f64::from(pixels[at + channel]))
     };
-    let luma = |[b, g, r]: [f64; 3]| {
-        red_weight * r + (1.0 - red_weight - blue_weight) * g + blue_weight * b
-    };
+    let luma = |[b, g, r]: [f64; 3]| red_weight * r + (1.0 - red_weight - blue_weight) * g + blue_weight * b;
 
     let mut out = Vec::with_capacity(size.i420_len());
     for y in 0..height {

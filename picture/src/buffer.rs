@@ -12,10 +12,6 @@ pub struct BufferSize {
 
 impl BufferSize {
     pub(crate) fn check(expected: usize, found: usize) -> Result<(), Self> {
-        if expected == found {
-            Ok(())
-        } else {
-            Err(Self { expected, found })
-        }
+        if expected == found { Ok(()) } else { Err(Self { expected, found }) }
     }
 }

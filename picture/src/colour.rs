@@ -16,18 +16,12 @@ pub struct Colour {
 
 impl Colour {
     /// What a decoder means when it says nothing about a picture of standard definition.
-    pub const BT601_LIMITED: Self = Self {
-        matrix: Matrix::Bt601,
-        range: Range::Limited,
-        siting: Siting::Left,
-    };
+    pub const BT601_LIMITED: Self =
+        Self { matrix: Matrix::Bt601, range: Range::Limited, siting: Siting::Left };
 
     /// What a decoder means when it says nothing about a picture of high definition.
-    pub const BT709_LIMITED: Self = Self {
-        matrix: Matrix::Bt709,
-        range: Range::Limited,
-        siting: Siting::Left,
-    };
+    pub const BT709_LIMITED: Self =
+        Self { matrix: Matrix::Bt709, range: Range::Limited, siting: Siting::Left };
 
     /// The luma and chroma values of black: `(16, 128)` in limited range, `(0, 128)` in full range.
     pub const fn black(self) -> (u8, u8) {

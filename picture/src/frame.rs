@@ -35,12 +35,7 @@ pub struct Stamp {
 impl Stamp {
     /// A frame captured now, in the first epoch, without a time of the source's own.
     pub fn at(pts: Pts) -> Self {
-        Self {
-            pts,
-            source_pts: None,
-            epoch: 0,
-            captured_at: Instant::now(),
-        }
+        Self { pts, source_pts: None, epoch: 0, captured_at: Instant::now() }
     }
 }
 
@@ -66,9 +61,7 @@ pub struct Plane {
 #[non_exhaustive]
 pub enum FrameError {
     /// Rows would overlap.
-    #[error(
-        "plane {plane} of a {size} frame has rows {stride} bytes apart, less than its width of {width}"
-    )]
+    #[error("plane {plane} of a {size} frame has rows {stride} bytes apart, less than its width of {width}")]
     Stride {
         /// The plane's number: 0 luma, 1 and 2 chroma.
         plane: usize,
@@ -109,62 +102,30 @@ impl Frame {
             let of = plane_size(size, number);
             let (width, stride) = (of.width(), plane.stride);
             if stride < width as usize {
-                return Err(FrameError::Stride {
-                    plane: number,
-                    size,
-                    stride,
-                    width,
-                });
+                return Err(FrameError::Stride { plane: number, size, stride, width });
             }
             // Both come from outside; a saturated end is beyond any data and so refused.
             let last_row = stride.saturating_mul(of.height() as usize - 1);
-            let needs = plane
-                .offset
-                .saturating_add(last_row)
-                .saturating_add(width as usize);
+            let needs = plane.offset.saturating_add(last_row).saturating_add(width as usize);
             if needs > data.len() {
-                return Err(FrameError::Short {
-                    plane: number,
-                    size,
-                    needs,
-                    len: data.len(),
-                });
+                return Err(FrameError::Short { plane: number, size, needs, len: data.len() });
             }
         }
-        Ok(Self {
-            stamp,
-            size,
-            format: Format::I420,
-            colour,
-            planes,
-            data,
-        })
+        Ok(Self { stamp, size, format: Format::I420, colour, planes, data })
     }
 
     /// A frame whose planes follow each other without padding, [`Size::i420_len`] bytes in all.
     ///
     /// # Errors
     /// Fewer bytes than that.
-    pub fn tight(
-        stamp: Stamp,
-        size: Size,
-        colour: Colour,
-        data: Bytes,
-    ) -> Result<Self, FrameError> {
+    pub fn tight(stamp: Stamp, size: Size, colour: Colour, data: Bytes) -> Result<Self, FrameError> {
         Self::new(stamp, size, colour, tight_planes(size), data)
     }
 
     /// A black frame.
     pub fn black(stamp: Stamp, size: Size, colour: Colour) -> Self {
         let data = Bytes::from(black_i420(size, colour));
-        Self {
-            stamp,
-            size,
-            format: Format::I420,
-            colour,
-            planes: tight_planes(size),
-            data,
-        }
+        Self { stamp, size, format: Format::I420, colour, planes: tight_planes(size), data }
     }
 
     /// The presentation time: short for `stamp.pts`.
@@ -230,20 +191,11 @@ pub(crate) fn plane_size(size: Size, number: usize) -> Size {
 
 /// Planes one after the other, rows one after the other.
 pub(crate) fn tight_planes(size: Size) -> [Plane; 3] {
-    let chroma = Plane {
-        offset: size.pixels(),
-        stride: size.chroma().width() as usize,
-    };
+    let chroma = Plane { offset: size.pixels(), stride: size.chroma().width() as usize };
     [
-        Plane {
-            offset: 0,
-            stride: size.width() as usize,
-        },
+        Plane { offset: 0, stride: size.width() as usize },
         chroma,
-        Plane {
-            offset: chroma.offset + size.chroma().pixels(),
-            ..chroma
-        },
+        Plane { offset: chroma.offset + size.chroma().pixels(), ..chroma },
     ]
 }
 
@@ -267,28 +219,12 @@ mod tests {
     #[test]
     fn planes_with_padding_are_found() {
         let planes = [
-            Plane {
-                offset: 1,
-                stride: 8,
-            },
-            Plane {
-                offset: 25,
-                stride: 4,
-            },
-            Plane {
-                offset: 33,
-                stride: 4,
-            },
+            Plane { offset: 1, stride: 8 },
+            Plane { offset: 25, stride: 4 },
+            Plane { offset: 33, stride: 4 },
         ];
         let data: Bytes = (0..40).collect();
-        let frame = Frame::new(
-            Stamp::at(Pts::ZERO),
-            size(),
-            Colour::BT601_LIMITED,
-            planes,
-            data,
-        )
-        .unwrap();
+        let frame = Frame::new(Stamp::at(Pts::ZERO), size(), Colour::BT601_LIMITED, planes, data).unwrap();
         assert_eq!(frame.view().y().row(2), [17, 18, 19, 20, 21]);
         assert_eq!(frame.view().u().row(1), [29, 30, 31]);
         assert_eq!(frame.plane(2), (&[33, 34, 35, 36, 37, 38, 39][..], 4));
@@ -300,33 +236,15 @@ mod tests {
         let stamp = Stamp::at(Pts::ZERO);
         let colour = Colour::BT601_LIMITED;
         let short = Frame::tight(stamp, size(), colour, Bytes::from(vec![0; 26]));
-        assert_eq!(
-            short.unwrap_err(),
-            FrameError::Short {
-                plane: 2,
-                size: size(),
-                needs: 27,
-                len: 26
-            }
-        );
+        assert_eq!(short.unwrap_err(), FrameError::Short { plane: 2, size: size(), needs: 27, len: 26 });
 
         let mut planes = tight_planes(size());
-        planes[1] = Plane {
-            offset: usize::MAX,
-            stride: usize::MAX,
-        };
+        planes[1] = Plane { offset: usize::MAX, stride: usize::MAX };
         assert!(Frame::new(stamp, size(), colour, planes, Bytes::from(vec![0; 27])).is_err());
-        planes[1] = Plane {
-            offset: 15,
-            stride: 2,
-        };
+        planes[1] = Plane { offset: 15, stride: 2 };
         assert!(matches!(
             Frame::new(stamp, size(), colour, planes, Bytes::from(vec![0; 27])),
-            Err(FrameError::Stride {
-                plane: 1,
-                width: 3,
-                ..
-            })
+            Err(FrameError::Stride { plane: 1, width: 3, .. })
         ));
     }
 

@@ -22,20 +22,11 @@ impl Letterbox {
         // At least one pixel of the thinnest source is left, and rounding never leaves the target, so the
         // scaled size is one that `Size` accepts.
         let side = |source: u32, target: u32| {
-            (f64::from(source) * scale)
-                .round_ties_even()
-                .clamp(1.0, f64::from(target)) as u32
+            (f64::from(source) * scale).round_ties_even().clamp(1.0, f64::from(target)) as u32
         };
-        let scaled = Size::new(
-            side(source.width(), target.width()),
-            side(source.height(), target.height()),
-        )
-        .unwrap_or(target);
-        Self {
-            source,
-            target,
-            scaled,
-        }
+        let scaled = Size::new(side(source.width(), target.width()), side(source.height(), target.height()))
+            .unwrap_or(target);
+        Self { source, target, scaled }
     }
 
     /// The size of what is fitted.

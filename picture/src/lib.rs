@@ -7,7 +7,7 @@
 //! turns a picture into a model's input, [`bgr`] does the same for 8-bit BGR images.
 //!
 //! ```
-//! use picture::{Colour, Frame, Pts, Size, Stamp, scale, yuv};
+//! use framelane_picture::{Colour, Frame, Pts, Size, Stamp, scale, yuv};
 //!
 //! let size = Size::new(768, 576)?;
 //! let frame = Frame::black(Stamp::at(Pts::ZERO), size, Colour::BT601_LIMITED);
@@ -22,9 +22,6 @@
 //!
 //! Everything here is pure and total: sizes are checked when they are made, so hostile ones end as errors
 //! and never as a panic or as an allocation nobody bounded.
-
-// The crate's own examples use the short name under which the workspace imports it.
-extern crate self as picture;
 
 pub mod bgr;
 mod buffer;

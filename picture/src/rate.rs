@@ -26,10 +26,7 @@ impl Rate {
     /// Either part is 0.
     pub fn new(num: u32, den: u32) -> Result<Self, RateError> {
         let divisor = gcd(num, den).max(1);
-        match (
-            NonZeroU32::new(num / divisor),
-            NonZeroU32::new(den / divisor),
-        ) {
+        match (NonZeroU32::new(num / divisor), NonZeroU32::new(den / divisor)) {
             (Some(num), Some(den)) => Ok(Self { num, den }),
             _ => Err(RateError::Zero { num, den }),
         }
@@ -139,9 +136,6 @@ mod tests {
         assert!(Rate::new(25, 0).is_err());
         assert!(Rate::new(0, 0).is_err());
         assert!("25fps".parse::<Rate>().is_err());
-        assert_eq!(
-            Rate::new(1, u32::MAX).unwrap().pts(u64::MAX),
-            Pts::from_nanos(u64::MAX)
-        );
+        assert_eq!(Rate::new(1, u32::MAX).unwrap().pts(u64::MAX), Pts::from_nanos(u64::MAX));
     }
 }

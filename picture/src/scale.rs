@@ -35,10 +35,7 @@ pub fn scale(frame: &Frame, target: Size) -> Picture {
     let (x, y) = Axis::chroma(&letterbox, view.colour().siting);
     resample::<1>(rows(view.u()), &x, &y, u, chroma_width, &mut blended);
     resample::<1>(rows(view.v()), &x, &y, v, chroma_width, &mut blended);
-    let colour = Colour {
-        siting: Siting::Centre,
-        ..view.colour()
-    };
+    let colour = Colour { siting: Siting::Centre, ..view.colour() };
     Picture::from_parts(colour, letterbox, Bytes::from(data))
 }
 
@@ -83,8 +80,7 @@ impl Axis {
     fn chroma(letterbox: &Letterbox, siting: Siting) -> (Self, Self) {
         let (source, scaled) = (letterbox.source().chroma(), letterbox.scaled().chroma());
         let (step_x, step_y) = letterbox.step();
-        let at =
-            |step: f64, sits: f64| move |i: u32| ((2.0 * f64::from(i) + 1.0) * step - sits) / 2.0;
+        let at = |step: f64, sits: f64| move |i: u32| ((2.0 * f64::from(i) + 1.0) * step - sits) / 2.0;
         let (sits_x, sits_y) = match siting {
             Siting::Left => (0.5, 1.0),
             Siting::Centre => (1.0, 1.0),
@@ -102,14 +98,9 @@ impl Axis {
         let tap = |i| {
             let position = position(i).clamp(0.0, f64::from(last));
             let weight = (position.fract() * f64::from(ONE)).round() as u32;
-            Tap {
-                at: position as u32,
-                weight,
-            }
+            Tap { at: position as u32, weight }
         };
-        Self {
-            taps: (0..out).map(tap).collect(),
-        }
+        Self { taps: (0..out).map(tap).collect() }
     }
 }
 
@@ -131,8 +122,7 @@ pub(crate) fn resample<'a, const C: usize>(
     for (tap, out) in y.taps.iter().zip(out.chunks_mut(stride)) {
         let upper = row(tap.at as usize);
         let lower = row(tap.at as usize + 1);
-        let weight =
-            ((tap.weight + (1 << (WEIGHT_BITS - ROW_BITS - 1))) >> (WEIGHT_BITS - ROW_BITS)) as u16;
+        let weight = ((tap.weight + (1 << (WEIGHT_BITS - ROW_BITS - 1))) >> (WEIGHT_BITS - ROW_BITS)) as u16;
         blended.resize(upper.len() + C, 0);
         blend(upper, lower, weight, &mut blended[..upper.len()]);
         // The sample after the last one, which a tap on the right edge reads with weight 0.

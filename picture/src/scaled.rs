@@ -21,21 +21,13 @@ impl Picture {
     /// `data` is not as long as a tight I420 picture of the letterbox's target.
     pub fn new(colour: Colour, letterbox: Letterbox, data: Bytes) -> Result<Self, BufferSize> {
         BufferSize::check(letterbox.target().i420_len(), data.len())?;
-        Ok(Self {
-            colour,
-            letterbox,
-            data,
-        })
+        Ok(Self { colour, letterbox, data })
     }
 
     /// The data has the right length.
     pub(crate) fn from_parts(colour: Colour, letterbox: Letterbox, data: Bytes) -> Self {
         debug_assert_eq!(data.len(), letterbox.target().i420_len());
-        Self {
-            colour,
-            letterbox,
-            data,
-        }
+        Self { colour, letterbox, data }
     }
 
     /// The size in pixels: the letterbox's target.
@@ -74,11 +66,7 @@ impl Picture {
         let planes = tight_planes(size);
         let plane = |number: usize| {
             let plane = planes[number];
-            PlaneView::new(
-                &self.data[plane.offset..],
-                plane.stride,
-                plane_size(size, number),
-            )
+            PlaneView::new(&self.data[plane.offset..], plane.stride, plane_size(size, number))
         };
         View::new(size, self.colour, [plane(0), plane(1), plane(2)])
     }

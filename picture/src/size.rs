@@ -49,10 +49,7 @@ impl Size {
 
     /// The size of each chroma plane of I420: half, rounded up.
     pub const fn chroma(self) -> Self {
-        Self {
-            width: self.width.div_ceil(2),
-            height: self.height.div_ceil(2),
-        }
+        Self { width: self.width.div_ceil(2), height: self.height.div_ceil(2) }
     }
 
     /// The bytes of a tight I420 picture: luma, then both chroma planes, no padding between rows.
@@ -71,10 +68,7 @@ impl Size {
 #[non_exhaustive]
 pub enum SizeError {
     /// A side is 0 or too long.
-    #[error(
-        "{width}x{height} is not a picture size: each side must be between 1 and {}",
-        Size::MAX_SIDE
-    )]
+    #[error("{width}x{height} is not a picture size: each side must be between 1 and {}", Size::MAX_SIDE)]
     OutOfRange {
         /// The width that was given.
         width: u32,
@@ -96,9 +90,7 @@ impl FromStr for Size {
     type Err = SizeError;
 
     fn from_str(text: &str) -> Result<Self, SizeError> {
-        let sides = text
-            .split_once('x')
-            .and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
+        let sides = text.split_once('x').and_then(|(w, h)| Some((w.parse().ok()?, h.parse().ok()?)));
         let (width, height) = sides.ok_or_else(|| SizeError::Text(text.to_owned()))?;
         Self::new(width, height)
     }

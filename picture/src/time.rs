@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 /// A presentation time in nanoseconds, on the clock of the stream that it belongs to.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Pts(u64);
 
@@ -33,10 +31,7 @@ impl Pts {
 
     /// This much later; stays at the end of time instead of wrapping.
     pub fn saturating_add(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)),
-        )
+        Self(self.0.saturating_add(u64::try_from(by.as_nanos()).unwrap_or(u64::MAX)))
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
@@ -59,10 +54,7 @@ mod tests {
 
     #[test]
     fn times_saturate_instead_of_wrapping() {
-        assert_eq!(
-            Pts::from_nanos(u64::MAX).saturating_add(Duration::MAX),
-            Pts::from_nanos(u64::MAX)
-        );
+        assert_eq!(Pts::from_nanos(u64::MAX).saturating_add(Duration::MAX), Pts::from_nanos(u64::MAX));
         assert_eq!(Pts::ZERO.since(Pts::from_nanos(5)), Duration::ZERO);
         assert_eq!(Pts::from_nanos(1_234_567_890).to_string(), "1.234 s");
     }

@@ -14,11 +14,7 @@ pub struct View<'a> {
 impl<'a> View<'a> {
     /// The planes must hold `size`, with chroma rounded up.
     pub(crate) fn new(size: Size, colour: Colour, planes: [PlaneView<'a>; 3]) -> Self {
-        Self {
-            size,
-            colour,
-            planes,
-        }
+        Self { size, colour, planes }
     }
 
     /// The size of the luma plane.

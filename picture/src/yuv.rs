@@ -26,10 +26,7 @@ pub struct Normalise {
 
 impl Normalise {
     /// Values as they are: 0..=255.
-    pub const NONE: Self = Self {
-        mean: [0.0; 3],
-        std: [1.0; 3],
-    };
+    pub const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
 }
 
 /// Writes 8-bit blue, green, red pixel after pixel: `[height, width, 3]`, [`Size::bgr_len`] bytes.
@@ -77,11 +74,7 @@ pub fn to_planar_f32(
     BufferSize::check(3 * pixels, out.len())?;
     let width = view.size().width() as usize;
     each_row(view, order, |y, channels| {
-        for (channel, (values, plane)) in channels
-            .iter()
-            .zip(out.chunks_exact_mut(pixels))
-            .enumerate()
-        {
+        for (channel, (values, plane)) in channels.iter().zip(out.chunks_exact_mut(pixels)).enumerate() {
             let factor = 1.0 / normalise.std[channel];
             let offset = -normalise.mean[channel] * factor;
             for (out, &value) in plane[y * width..(y + 1) * width].iter_mut().zip(*values) {
@@ -108,14 +101,7 @@ fn each_row(view: &View<'_>, order: Order, mut write: impl FnMut(usize, [&[u8]; 
             widen(view.u().row(y / 2), &mut blue_difference);
             widen(view.v().row(y / 2), &mut red_difference);
         }
-        matrix.convert(
-            view.y().row(y),
-            &blue_difference,
-            &red_difference,
-            blue,
-            green,
-            red,
-        );
+        matrix.convert(view.y().row(y), &blue_difference, &red_difference, blue, green, red);
         match order {
             Order::Bgr => write(y, [blue, green, red]),
             Order::Rgb => write(y, [red, green, blue]),
@@ -164,15 +150,7 @@ impl Coefficients {
         }
     }
 
-    fn convert(
-        &self,
-        luma: &[u8],
-        u: &[i16],
-        v: &[i16],
-        blue: &mut [u8],
-        green: &mut [u8],
-        red: &mut [u8],
-    ) {
+    fn convert(&self, luma: &[u8], u: &[i16], v: &[i16], blue: &mut [u8], green: &mut [u8], red: &mut [u8]) {
         // Slices of one known length: without them the loop checks six bounds a pixel and stays scalar.
         let n = luma.len();
         let (u, v) = (&u[..n], &v[..n]);

@@ -206,11 +206,9 @@ impl Onnx {
 
 fn builder(runtime: &Runtime, options: Options) -> Result<SessionBuilder, String> {
     let builder = Session::builder(&runtime.environment).map_err(|error| error.to_string())?;
-    builder
-        .with_intra_threads(options.threads.max(1))
-        // Threads that spin while they wait for work take the processor from decoders and other sessions.
-        .and_then(|builder| builder.with_intra_op_spinning(false))
-        .map_err(|error| error.to_string())
+    let builder = builder.with_intra_threads(options.threads.max(1)).map_err(|error| error.to_string())?;
+    // Threads that spin while they wait for work take the processor from decoders and other sessions.
+    builder.with_intra_op_spinning(false).map_err(|error| error.to_string())
 }
 
 fn check_input(session: &Session, input: &Input) -> Result<(), String> {
