@@ -44,6 +44,10 @@ impl Line {
         self.waiting.front().copied()
     }
 
+    pub(crate) fn pop(&mut self) {
+        self.waiting.pop_front();
+    }
+
     pub(crate) fn insert(&mut self, part: Waiting) {
         if self.waiting.back().is_none_or(|last| *last < part) {
             self.waiting.push_back(part);

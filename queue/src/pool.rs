@@ -193,14 +193,18 @@ impl Pools {
         self.refresh(at);
     }
 
-    /// A waiting flow has had a hand-out and still waits for more. Returns its new virtual time.
-    pub(crate) fn charge(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) -> u64 {
+    /// A flow has had a hand-out: the pool's time is the flow's. Returns the flow's time after it.
+    pub(crate) fn charge(&mut self, at: At<PoolId>, pass: u64, weight: u32) -> u64 {
         let pool = &mut self.slots[at];
         pool.time = pool.time.max(pass);
-        let after = pass + (STRIDE / u64::from(weight)).max(1);
-        pool.ready.remove(&(pass, flow));
-        pool.ready.insert((after, flow));
-        after
+        pass + (STRIDE / u64::from(weight)).max(1)
+    }
+
+    /// A waiting flow's virtual time has changed.
+    pub(crate) fn move_on(&mut self, at: At<PoolId>, flow: At<FlowId>, from: u64, to: u64) {
+        let ready = &mut self.slots[at].ready;
+        ready.remove(&(from, flow));
+        ready.insert((to, flow));
     }
 
     /// The next pool to hand out from and the flow whose turn it is there.

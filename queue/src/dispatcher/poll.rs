@@ -147,10 +147,8 @@ impl<I, P, A> Dispatcher<I, P, A> {
             let lane_at = self.pools.freest(pool);
             let lane_at = lane_at.expect("a runnable pool has a lane with room");
 
+            self.serve_next(at, pool);
             let flow = &mut self.flows[at];
-            let weight = flow.policy.weight.get();
-            let line = flow.line(pool);
-            line.pass = self.pools.charge(pool, at, line.pass, weight);
             let id = flow.id;
             let place = flow.place_mut(part.seq).expect("its part is open");
             place.live += 1;
@@ -158,7 +156,6 @@ impl<I, P, A> Dispatcher<I, P, A> {
             slot.attempt += 1;
             slot.state = State::Out(lane_at);
             let ticket = Ticket { flow: id, seq: part.seq, part: part.part, attempt: slot.attempt };
-            self.dequeue(at, pool, part);
 
             let held = Held { pool: self.pools.get(pool).id, since: now, cancelled: false };
             self.lanes[lane_at].held.insert(ticket, held);

@@ -45,6 +45,21 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 
+    /// Takes the first waiting part out of a line, and charges the flow for the hand-out.
+    pub(super) fn serve_next(&mut self, at: At<FlowId>, pool: At<PoolId>) {
+        let flow = &mut self.flows[at];
+        let weight = flow.policy.weight.get();
+        let line = flow.line(pool);
+        line.pop();
+        let before = line.pass;
+        line.pass = self.pools.charge(pool, before, weight);
+        if line.is_empty() {
+            self.pools.sleep(pool, at, before, weight);
+        } else {
+            self.pools.move_on(pool, at, before, line.pass);
+        }
+    }
+
     /// Settles every open part of a place as missing, and so the place.
     pub(super) fn settle_place(&mut self, at: At<FlowId>, seq: Seq, reason: Reason) {
         let place = self.flows[at].place(seq);

@@ -168,8 +168,9 @@ proptest! {
         keys in 1_u8..3,
         credit in 1_u32..5,
         greedy in 0_usize..6,
+        sleeper in 0_usize..6,
     ) {
-        let shares = share(&weights, keys, credit, greedy);
+        let shares = share(&weights, keys, credit, greedy, sleeper);
         let total: u64 = shares.iter().sum();
         let all: u32 = weights.iter().sum();
         for (at, (&had, &weight)) in shares.iter().zip(&weights).enumerate() {
@@ -317,9 +318,10 @@ fn silent_and_slow(budget: Duration, gap: u64, slow: &[u64]) -> Option<(u64, Dur
     None
 }
 
-/// Hand-outs that each of several never idle flows had from one busy lane, `greedy` of them offering
-/// ten times as much as it can have. Flow `i` uses key `i % keys`.
-fn share(weights: &[u32], keys: u8, credit: u32, greedy: usize) -> Vec<u64> {
+/// Hand-outs that each of several flows had from one busy lane in the second half of a life: `greedy`
+/// always offers ten times as much as the others, and `sleeper` was idle in the first half, for which
+/// it may neither be paid nor punished. Flow `i` uses key `i % keys`.
+fn share(weights: &[u32], keys: u8, credit: u32, greedy: usize, sleeper: usize) -> Vec<u64> {
     let mut now = Instant::now();
     let mut queue = Queue::new(Config::default());
     let lane = join(&mut queue, keys, credit, now);
@@ -335,8 +337,12 @@ fn share(weights: &[u32], keys: u8, credit: u32, greedy: usize) -> Vec<u64> {
     let flows: Vec<FlowId> = weights.iter().map(open).collect();
     let mut shares = vec![0; flows.len()];
     let mut held = std::collections::VecDeque::new();
-    for item in 0..600 {
+    let (half, end) = (600, 1200);
+    for item in 0..end {
         for (at, &flow) in flows.iter().enumerate() {
+            if at == sleeper && item < half {
+                continue;
+            }
             let depth = if at == greedy { 60 } else { 6 };
             while queue.books(flow).unwrap().pending < depth {
                 let key = u8::try_from(at).unwrap() % keys;
@@ -347,7 +353,7 @@ fn share(weights: &[u32], keys: u8, credit: u32, greedy: usize) -> Vec<u64> {
             match queue.poll(now) {
                 Step::Assign { ticket, .. } => {
                     let at = flows.iter().position(|&flow| flow == ticket.flow).unwrap();
-                    shares[at] += 1;
+                    shares[at] += u64::from(item >= half);
                     held.push_back(ticket);
                 }
                 Step::Ready { flow } => while queue.take(flow, now).is_some() {},

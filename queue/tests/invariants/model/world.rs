@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use framelane_queue::{
-    Answered, Books, Config, Dispatcher, Failure, FlowId, Join, Key, LaneId, LaneKey, Offer, Outcome, Part,
-    Policy, RefusedWhy, Seq, Settled, SourceCounts, Step, TaskName, Ticket, WorkerId,
+    Answered, Config, Dispatcher, Failure, FlowId, Join, Key, LaneId, LaneKey, Offer, Outcome, Part, Policy,
+    RefusedWhy, Seq, Settled, SourceCounts, Step, TaskName, Ticket, WorkerId,
 };
 
-use super::rules::{self, Hold, Model, State};
+use super::rules::{self, Model, State};
 use super::script::{Op, Reply, Setup};
 
 pub(crate) type Queue = Dispatcher<u64, u64, u64>;
@@ -197,7 +197,7 @@ impl World {
     }
 
     /// Time moves in the model just as the next call moves it in the queue.
-    fn advance(&mut self) {
+    pub(super) fn advance(&mut self) {
         self.model.advance(self.now);
     }
 
@@ -369,174 +369,6 @@ impl World {
         assert_eq!(settled, expected, "invariant 3: an answer for {ticket}");
     }
 
-    /// Polls until the queue waits, judging each step.
-    pub(crate) fn poll(&mut self) -> Option<Instant> {
-        self.advance();
-        let mut bound = 1 + 2 * self.flows.len() + 2 * self.lanes.len();
-        for flow in self.model.flows.values() {
-            bound += flow.rooms as usize;
-        }
-        for lane in self.model.lanes.values() {
-            bound += lane.room() as usize + lane.held.len();
-        }
-        loop {
-            let step = self.queue.poll(self.now);
-            self.trace.push(step);
-            assert!(bound > 0, "invariant 4: poll does not come to Wait");
-            bound -= 1;
-            self.judge(step);
-            self.compare();
-            if let Step::Wait(until) = step {
-                return until;
-            }
-        }
-    }
-
-    fn judge(&mut self, step: Step) {
-        match step {
-            Step::Assign { lane, ticket } => self.judge_assign(lane, ticket),
-            Step::Cancel { lane, ticket } => {
-                let lane = self.model.lanes.get_mut(&lane).expect("a lane that is there");
-                let hold = lane.held.get_mut(&ticket).expect("a ticket that is held");
-                assert_eq!(*hold, Hold::Cancelled, "cancelled once, and for a reason");
-                *hold = Hold::Told(self.now);
-            }
-            Step::Ready { flow } => {
-                let flow = self.model.flows.get_mut(&flow).expect("a known flow");
-                let head = flow.places.first_key_value();
-                assert!(head.is_some_and(|(_, head)| head.is_settled()), "not ready");
-                assert!(!flow.told_ready, "Ready is told once until take gave nothing");
-                flow.told_ready = true;
-            }
-            Step::Room { flow } => {
-                let flow = self.model.flows.get_mut(&flow).expect("a known flow");
-                assert!(flow.rooms > 0, "Room without a failed offer before a take");
-                flow.rooms -= 1;
-            }
-            Step::Closed { flow } => {
-                let flow = self.model.flows.get_mut(&flow).expect("a known flow");
-                assert!(
-                    flow.ended && flow.places.is_empty() && !flow.told_closed,
-                    "invariant 5: Closed once, and after the last place"
-                );
-                flow.told_closed = true;
-            }
-            Step::Drained { lane } => {
-                let lane = self.model.lanes.get_mut(&lane).expect("a lane that is there");
-                assert!(lane.draining && lane.held.is_empty() && !lane.told_drained);
-                lane.told_drained = true;
-            }
-            Step::Lost { lane } => {
-                let lost = &mut self.model.lost;
-                let told = lost.iter().position(|&other| other == lane);
-                lost.remove(told.expect("a lane that did not let go"));
-            }
-            Step::Wait(until) => self.judge_wait(until),
-        }
-    }
-
-    fn judge_assign(&mut self, id: LaneId, ticket: Ticket) {
-        let flow = &self.model.flows[&ticket.flow];
-        let place = &flow.places[&ticket.seq];
-        let part = &place.parts[usize::from(ticket.part)];
-        let lane = &self.model.lanes[&id];
-        assert_eq!(part.state, State::Waiting, "invariant 3: {ticket}");
-        assert_eq!(ticket.attempt, part.attempt + 1, "tickets are not used again");
-        assert!(lane.room() > 0, "invariant 2: {id} is full");
-        assert!(flow.policy.pin.is_none_or(|pin| pin == lane.worker), "pinned");
-        assert!(place.deadline.is_none_or(|deadline| deadline > self.now));
-        let warm = lane.warm(&part.key).expect("the lane serves the key");
-        // Warm lanes first, then the freest.
-        for other in self.model.lanes.values() {
-            if let Some(other_warm) = other.warm(&part.key)
-                && other.room() > 0
-                && flow.policy.pin.is_none_or(|pin| pin == other.worker)
-            {
-                assert!((warm, lane.room()) >= (other_warm, other.room()), "not the freest");
-            }
-        }
-        // Inside a flow: earliest deadline first, then in order.
-        for (seq, other) in &flow.places {
-            for (other_part, index) in other.parts.iter().zip(0..) {
-                if other_part.state == State::Waiting && other_part.key == part.key {
-                    let order = (place.deadline, ticket.seq, ticket.part);
-                    assert!(order <= (other.deadline, *seq, index), "not the earliest");
-                }
-            }
-        }
-        let out = self.queue.hand_out(ticket).expect("a fresh ticket is live");
-        assert_eq!(
-            (*out.item, *out.payload, out.key, out.deadline),
-            (place.item, part.payload, &part.key, place.deadline)
-        );
-        let part = self.model.part(ticket.flow, ticket.seq, ticket.part);
-        part.attempt += 1;
-        part.state = State::Out(id);
-        let lane = self.model.lanes.get_mut(&id).expect("looked at above");
-        lane.held.insert(ticket, Hold::Live);
-        self.tickets.push((id, ticket));
-    }
-
-    /// At `Wait` nothing is left to do, and the moment is the next one at which something is due.
-    fn judge_wait(&self, until: Option<Instant>) {
-        let due = self.model.due();
-        let next = due.first().map(|&(at, ..)| at);
-        assert_eq!(until, next, "invariant 4: the next moment of {due:?}");
-        assert!(self.model.lost.is_empty(), "invariant 4: a lost lane is not told");
-        for lane in self.model.lanes.values() {
-            let untold = lane.held.values().any(|&hold| hold == Hold::Cancelled);
-            assert!(!untold, "invariant 4: a cancelled ticket is not told");
-            let drained = lane.draining && lane.held.is_empty();
-            assert_eq!(drained, lane.told_drained, "invariant 4: Drained");
-        }
-        for flow in self.model.flows.values() {
-            assert_eq!(flow.rooms, 0, "invariant 4: Room is not told");
-            assert_eq!(flow.ended, flow.told_closed, "invariant 4: Closed");
-            let head = flow.places.first_key_value();
-            if head.is_some_and(|(_, head)| head.is_settled()) {
-                assert!(flow.told_ready, "invariant 4: Ready is not told");
-            }
-            for part in flow.places.values().flat_map(|place| &place.parts) {
-                let idle = self.model.lanes.values().any(|lane| {
-                    lane.room() > 0
-                        && lane.warm(&part.key).is_some()
-                        && flow.policy.pin.is_none_or(|pin| pin == lane.worker)
-                });
-                assert!(
-                    part.state != State::Waiting || !idle,
-                    "invariant 4: a part waits beside a free lane"
-                );
-            }
-        }
-    }
-
-    /// Everything that can be seen at any time.
-    fn compare(&mut self) {
-        if self.now > self.model.now {
-            return;
-        }
-        for &flow in &self.flows {
-            let books = self.queue.books(flow);
-            assert_eq!(books, self.model.books(flow), "invariant 2: books of {flow}");
-            if let Some(books) = books {
-                assert_eq!(books.balances(), Ok(()), "invariant 2");
-                let policy = &self.model.flows[&flow].policy;
-                bounded(&books, policy);
-            }
-        }
-        let lanes: Vec<_> = self.queue.lanes().map(|view| view.lane).collect();
-        assert_eq!(lanes.len(), self.model.lanes.len());
-        for (&id, lane) in &self.model.lanes {
-            let view = self.queue.lane(id).expect("a lane that is there");
-            assert_eq!(view.outstanding as usize, lane.held.len(), "invariant 2: {id}");
-            assert_eq!((view.credit, view.draining), (lane.credit, lane.draining));
-        }
-        for number in 0..super::script::KEYS {
-            let key = key(number);
-            assert_eq!(self.queue.serves(&key), self.model.serves(&key, None));
-        }
-    }
-
     /// Closes every flow and lets willing lanes finish it, taking all that comes.
     pub(crate) fn finish(&mut self) {
         for flow in self.flows.clone() {
@@ -568,9 +400,4 @@ impl World {
         let mut lanes = self.model.lanes.iter();
         lanes.find_map(|(&id, lane)| Some((id, *lane.held.keys().next()?)))
     }
-}
-
-fn bounded(books: &Books, policy: &Policy) {
-    assert!(books.held <= policy.held.get() as u64, "invariant 8: held");
-    assert!(books.pending <= policy.pending.get() as u64, "invariant 8: pending");
 }
