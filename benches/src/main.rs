@@ -1,2 +1,47 @@
-//! (to be written)
-fn main() {}
+//! `framelane-bench`: the test camera, the demo, and what is measured.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Measures Framelane, and shows it.
+#[derive(Parser)]
+#[command(name = "framelane-bench", version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: `warn`, `info`, or a filter such as `framelane_media=debug,info`.
+    #[arg(long, global = true, env = "FRAMELANE_LOG", default_value = "warn", value_name = "FILTER")]
+    log: String,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// A test camera: an RTSP server that plays a clip or a synthetic scene.
+    Camera(framelane_bench::camera::Args),
+    /// Camera, server and worker on this machine, until Ctrl-C.
+    Demo(framelane_bench::demo::Args),
+    /// Frames per second from end to end, beside what its stages allow.
+    Fps(framelane_bench::fps::Args),
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(error) = server::log::start(&cli.log) {
+        eprintln!("framelane-bench: {error:#}");
+        return ExitCode::from(2);
+    }
+    let done = match cli.command {
+        Command::Camera(args) => framelane_bench::camera::run(args).await,
+        Command::Demo(args) => framelane_bench::demo::run(args).await,
+        Command::Fps(args) => framelane_bench::fps::run(args).await,
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("framelane-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

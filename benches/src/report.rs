@@ -1,0 +1,101 @@
+//! What a measurement leaves behind: a table for people, JSON for machines.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::Context;
+use serde::Serialize;
+
+/// One benchmark's figures. Everything in it was measured in this run.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The subcommand.
+    pub name: &'static str,
+    /// Processor and cores.
+    pub machine: String,
+    /// The commit that was built from, as git tells it; `unknown` outside a checkout.
+    pub commit: String,
+    /// One flat map of figures.
+    pub figures: BTreeMap<String, f64>,
+}
+
+impl Report {
+    /// A report without figures yet.
+    pub fn new(name: &'static str) -> Self {
+        Report { name, machine: machine(), commit: commit(), figures: BTreeMap::new() }
+    }
+
+    /// Notes a figure.
+    pub fn set(&mut self, name: impl Into<String>, value: f64) {
+        self.figures.insert(name.into(), value);
+    }
+
+    /// Notes the median of several runs under a name, and the least and the most beside it.
+    pub fn spread(&mut self, name: &str, runs: &[f64]) {
+        let Spread { min, median, max } = Spread::of(runs);
+        self.set(name, median);
+        self.set(format!("{name}_min"), min);
+        self.set(format!("{name}_max"), max);
+    }
+
+    /// Prints the figures, and writes them as JSON where a file is given.
+    pub fn publish(&self, json: Option<&Path>) -> anyhow::Result<()> {
+        println!("{} on {} at {}", self.name, self.machine, self.commit);
+        for (name, value) in &self.figures {
+            println!("  {name:<28} {value:>12.3}");
+        }
+        let Some(path) = json else { return Ok(()) };
+        let text = serde_json::to_string_pretty(self).context("figures are numbers")?;
+        std::fs::write(path, text + "\n").with_context(|| format!("--json {}", path.display()))
+    }
+}
+
+/// Least, middle and most of several runs.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Spread {
+    /// The least.
+    pub min: f64,
+    /// The median; of an even number the lower of the two in the middle.
+    pub median: f64,
+    /// The most.
+    pub max: f64,
+}
+
+impl Spread {
+    /// Of at least one run; of none, all are not a number.
+    pub fn of(runs: &[f64]) -> Spread {
+        let mut sorted = runs.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |index: usize| sorted.get(index).copied().unwrap_or(f64::NAN);
+        let last = sorted.len().saturating_sub(1);
+        Spread { min: at(0), median: at(last / 2), max: at(last) }
+    }
+}
+
+fn machine() -> String {
+    let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
+    let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
+    format!("{} x {cores}", model.trim_start_matches(['\t', ' ', ':']).trim())
+}
+
+fn commit() -> String {
+    let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
+    match output {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        _ => "unknown".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_spread_is_least_middle_and_most() {
+        assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
+        assert_eq!(Spread::of(&[1.0, 2.0]).median, 1.0);
+        assert!(Spread::of(&[]).median.is_nan());
+    }
+}

@@ -1,0 +1,11 @@
+//! The subcommands of `framelane`.
+
+mod doctor;
+mod models;
+mod serve;
+mod workers;
+
+pub use doctor::Doctor;
+pub use models::Models;
+pub use serve::Serve;
+pub use workers::Workers;

@@ -1,0 +1,125 @@
+//! What no single field of the config can know.
+
+use std::net::SocketAddr;
+
+use super::{Config, Pace, Stream, WhenFull};
+
+/// A config that is well formed and still cannot be served.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Invalid {
+    /// An address that anybody on the network could reach, where nothing asks who they are.
+    #[error(
+        "{what} may only bind to loopback (127.0.0.1 or [::1]), not {address}: it asks nobody for a credential yet, \
+         so a wider address would show the cameras to the whole network"
+    )]
+    NotLoopback {
+        /// The flag and key.
+        what: &'static str,
+        /// What was asked for.
+        address: SocketAddr,
+    },
+    /// A stream's id would not do in a URL.
+    #[error("stream id `{0}`: use 1 to 64 letters, digits, `-` and `_`")]
+    StreamId(String),
+    /// One field of one stream.
+    #[error("stream `{stream}`: {problem}")]
+    Stream {
+        /// The stream's id.
+        stream: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+    /// More local workers than any machine has cores.
+    #[error("local_workers = {0}: at most 256")]
+    LocalWorkers(u32),
+}
+
+/// The largest side of an output: what H.264 level 6 can carry.
+const SIDE_MAX: u32 = 8192;
+
+/// The most frames a stream may hold: at 1080p about three gigabytes.
+const HELD_MAX: usize = 1024;
+
+pub(super) fn check(config: &Config) -> Result<(), Invalid> {
+    for (what, address) in [("http", config.http), ("rtsp", config.rtsp)] {
+        if !address.ip().is_loopback() {
+            return Err(Invalid::NotLoopback { what, address });
+        }
+    }
+    if config.local_workers > 256 {
+        return Err(Invalid::LocalWorkers(config.local_workers));
+    }
+    for (id, stream) in &config.streams {
+        let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if id.is_empty() || id.len() > 64 || !id.chars().all(fine) {
+            return Err(Invalid::StreamId(id.clone()));
+        }
+        check_stream(stream).map_err(|problem| Invalid::Stream { stream: id.clone(), problem })?;
+    }
+    Ok(())
+}
+
+fn check_stream(stream: &Stream) -> Result<(), String> {
+    if stream.held.get() > HELD_MAX {
+        return Err(format!("held = {}: at most {HELD_MAX}", stream.held));
+    }
+    if stream.pending > stream.held {
+        return Err(format!("pending = {} is more than held = {}; raise held", stream.pending, stream.held));
+    }
+    if let Some(threshold) = stream.threshold
+        && !(0.0..=1.0).contains(&threshold)
+    {
+        return Err(format!("threshold = {threshold}: use a number from 0 to 1"));
+    }
+    if stream.pace == Pace::Fast && stream.when_full != WhenFull::Refuse {
+        return Err("pace = \"fast\" needs when_full = \"refuse\": a file that never waits would only be dropped".into());
+    }
+    match (stream.output.width, stream.output.height) {
+        (None, None) => Ok(()),
+        (Some(width), Some(height)) => {
+            let fine = |side: u32| (16..=SIDE_MAX).contains(&side) && side.is_multiple_of(2);
+            if fine(width) && fine(height) {
+                Ok(())
+            } else {
+                Err(format!("output {width}x{height}: use even sides from 16 to {SIDE_MAX}"))
+            }
+        }
+        _ => Err("output: give width and height, or neither".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        toml::from_str(text).expect("a config")
+    }
+
+    fn problem(text: &str) -> String {
+        config(text).check().expect_err("refused").to_string()
+    }
+
+    #[test]
+    fn http_and_rtsp_stay_on_loopback() {
+        assert!(problem("http = \"0.0.0.0:8080\"").starts_with("http may only bind to loopback"));
+        assert!(problem("rtsp = \"[::]:8554\"").starts_with("rtsp may only bind to loopback"));
+        assert_eq!(config("quic = \"0.0.0.0:4433\"").check(), Ok(()));
+        assert_eq!(config("http = \"[::1]:8080\"").check(), Ok(()));
+    }
+
+    #[test]
+    fn ids_must_do_in_a_url() {
+        assert!(problem("[streams.\"a/b\"]\nsource = \"test:\"").starts_with("stream id `a/b`"));
+    }
+
+    #[test]
+    fn limits_of_a_stream_are_checked() {
+        assert!(problem("[streams.a]\nsource = \"test:\"\npending = 20").contains("raise held"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\nthreshold = 2.0").contains("from 0 to 1"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\npace = \"fast\"").contains("when_full"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\noutput = { width = 640 }").contains("or neither"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\noutput = { width = 641, height = 480 }").contains("even"));
+    }
+}

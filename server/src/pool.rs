@@ -1,0 +1,129 @@
+//! The workers: those that dial in over QUIC, and threads of this process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use anyhow::Context;
+use dispatch::{Coordinator, lane};
+use models::detect::Detect;
+use models::engine::onnx;
+use models::{Detector, Model};
+use queue::{Key, ModelHash, TaskName, WorkerId};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use wire::server::Listener;
+use wire::identity::Authority;
+use wire::{Factory, Task};
+
+use crate::config::Config;
+
+/// The identity of this process as a worker. Certificates carry random ones, never this.
+const LOCAL: WorkerId = WorkerId(0);
+
+/// All workers of a server.
+pub(crate) struct Pool {
+    listener: Arc<Listener>,
+    quic: SocketAddr,
+    accepting: JoinHandle<()>,
+    peers: TaskTracker,
+    local: Option<Local>,
+}
+
+struct Local {
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), lane::local::Error>>,
+}
+
+impl Pool {
+    /// Listens for workers, and starts the local ones with the models that streams use.
+    pub(crate) async fn start(
+        config: &Config,
+        models: Vec<Model>,
+        coordinator: &Coordinator,
+    ) -> anyhow::Result<Pool> {
+        let authority = Authority::load_or_create(&config.state)
+            .with_context(|| format!("--state {}", config.state.display()))?;
+        let quic = wire::server::Config::default();
+        let max_credit = quic.max_credit;
+        let listener = Listener::bind(config.quic, authority, quic).context("quic (--quic, FRAMELANE_QUIC)")?;
+        let listener = Arc::new(listener);
+        let local = match NonZeroU32::new(config.local_workers) {
+            Some(threads) => Some(start_local(config, threads, models, coordinator.clone()).await?),
+            None => None,
+        };
+        let peers = TaskTracker::new();
+        let quic = listener.local_addr();
+        let accepting =
+            tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), max_credit, peers.clone()));
+        Ok(Pool { listener, quic, accepting, peers, local })
+    }
+
+    /// Where workers dial in, with the real port.
+    pub(crate) fn quic(&self) -> SocketAddr {
+        self.quic
+    }
+
+    /// Closes every connection and ends the local threads.
+    pub(crate) async fn stop(self) {
+        self.listener.close().await;
+        let _ = self.accepting.await;
+        self.peers.close();
+        self.peers.wait().await;
+        if let Some(local) = self.local {
+            local.stop.cancel();
+            let _ = local.running.await;
+        }
+    }
+}
+
+async fn accept(listener: Arc<Listener>, coordinator: Coordinator, max_credit: u32, peers: TaskTracker) {
+    while let Some((peer, events)) = listener.accept().await {
+        let coordinator = coordinator.clone();
+        peers.spawn(async move {
+            let (worker, name, remote) = (peer.worker(), peer.hello().name.clone(), peer.remote());
+            tracing::info!(%worker, name, %remote, "worker joined");
+            match lane::quic::run(coordinator, peer, events, max_credit).await {
+                Ok(reason) => tracing::info!(%worker, name, %reason, "worker left"),
+                Err(stopped) => tracing::debug!(%worker, name, %stopped, "worker let go"),
+            }
+        });
+    }
+}
+
+async fn start_local(
+    config: &Config,
+    threads: NonZeroU32,
+    models: Vec<Model>,
+    coordinator: Coordinator,
+) -> anyhow::Result<Local> {
+    let runtime = onnx::Runtime::load(config.onnxruntime.as_deref())
+        .context("local_workers need ONNX Runtime (--onnxruntime, FRAMELANE_ONNXRUNTIME)")?;
+    let task = TaskName::new(Detect::NAME).expect("the task's own name is well formed");
+    let processors: BTreeMap<Key, Factory> = models
+        .into_iter()
+        .map(|model| {
+            let key = Key::model(task.clone(), ModelHash(model.hash));
+            let runtime = runtime.clone();
+            (key, wire::factory(move || Detector::open(&model, &runtime, onnx::Options::default())))
+        })
+        .collect();
+    let lane = lane::local::Config {
+        name: "this process".into(),
+        worker: LOCAL,
+        threads,
+        // The next frame waits here while the answer travels to the owner and back.
+        credit: threads.saturating_mul(const { NonZeroU32::new(2).expect("2 is not 0") }),
+        processors,
+    };
+    let stop = CancellationToken::new();
+    let (joined, ready) = oneshot::channel();
+    let running = tokio::spawn(lane::local::run(coordinator, lane, stop.clone(), joined));
+    if ready.await.is_err() {
+        running.await.context("the local workers panicked")?.context("local_workers")?;
+    }
+    Ok(Local { stop, running })
+}
