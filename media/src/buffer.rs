@@ -41,10 +41,12 @@ pub(crate) fn to_frame(
     Ok(Frame::new(stamp, size, colour::from_info(info), planes, data)?)
 }
 
-/// One block of system memory.
+/// One block of memory that no pool of fixed size waits for: GStreamer's own, or what a Rust element made.
 fn is_plain(buffer: &gst::BufferRef) -> bool {
     buffer.n_memory() == 1
-        && buffer.peek_memory(0).allocator().is_none_or(|allocator| allocator.memory_type() == "SystemMemory")
+        && buffer.peek_memory(0).allocator().is_none_or(|allocator| {
+            matches!(allocator.memory_type().as_str(), "SystemMemory" | "RustGlobalAllocatorMemory")
+        })
 }
 
 /// Where the planes lie: as the buffer's own meta says (decoders pad), else as the caps imply.
@@ -157,8 +159,8 @@ mod tests {
         let mut buffer = gst::Buffer::new();
         {
             let buffer = buffer.get_mut().unwrap();
-            buffer.append_memory(gst::Memory::from_slice([1_u8; 24]));
-            buffer.append_memory(gst::Memory::from_slice([2_u8; 12]));
+            buffer.append_memory(gst::Memory::from_slice([1_u8; 32]));
+            buffer.append_memory(gst::Memory::from_slice([2_u8; 16]));
         }
         assert!(!is_plain(&buffer));
         let info = colour::to_info(size(), Colour::BT601_LIMITED, None);

@@ -122,8 +122,11 @@ async fn start_local(
     let stop = CancellationToken::new();
     let (joined, ready) = oneshot::channel();
     let running = tokio::spawn(lane::local::run(coordinator, lane, stop.clone(), joined));
-    if ready.await.is_err() {
-        running.await.context("the local workers panicked")?.context("local_workers")?;
+    match ready.await {
+        Ok(()) => Ok(Local { stop, running }),
+        Err(_) => {
+            running.await.context("the local workers panicked")?.context("local_workers")?;
+            anyhow::bail!("the local workers ended before they began");
+        }
     }
-    Ok(Local { stop, running })
 }

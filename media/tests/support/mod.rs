@@ -1,0 +1,171 @@
+//! What the tests share: clips made with ffmpeg, frames whose brightness tells their number, and readers.
+
+#![allow(dead_code, reason = "each test file uses its part")]
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use media::encode::{self, Encoder};
+use media::ingest::{Event, Ingest};
+use media::{Ring, Source};
+use picture::{Colour, Frame, Pts, Rate, Size, Stamp};
+
+/// Longer than anything takes, on a machine that compiles beside the tests too.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
+}
+
+pub(crate) fn size(width: u32, height: u32) -> Size {
+    Size::new(width, height).unwrap()
+}
+
+pub(crate) fn rate(fps: u32) -> Rate {
+    Rate::new(fps, 1).unwrap()
+}
+
+pub(crate) fn file(path: &Path) -> Source {
+    Source::from(path)
+}
+
+/// Runs ffmpeg with arguments separated by blanks, the output last.
+pub(crate) fn ffmpeg(args: &str, out: &Path) -> PathBuf {
+    let run = Command::new("ffmpeg")
+        .args(["-v", "error", "-nostdin", "-y"])
+        .args(args.split_whitespace())
+        .arg(out)
+        .output()
+        .expect("ffmpeg is installed");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    out.to_owned()
+}
+
+/// A moving picture in H.264 with reordered frames.
+pub(crate) fn clip(dir: &Path, frames: u32) -> PathBuf {
+    let args = format!(
+        "-f lavfi -i testsrc2=size=320x240:rate=25 -frames:v {frames} -c:v libx264 -bf 2 -g 12 -pix_fmt yuv420p"
+    );
+    ffmpeg(&args, &dir.join("clip.mp4"))
+}
+
+/// The brightness of frame `n`: it rises by 4 for 50 frames and starts again.
+pub(crate) fn brightness(n: u64) -> u8 {
+    20 + 4 * u8::try_from(n % 50).unwrap()
+}
+
+/// Frame `n` of a scene: grey, as bright as its number says.
+pub(crate) fn grey(n: u64, size: Size, fps: u32) -> Frame {
+    let mut data = vec![brightness(n); size.pixels()];
+    data.resize(size.i420_len(), 128);
+    let stamp = Stamp::at(rate(fps).pts(n));
+    Frame::tight(stamp, size, Colour::BT601_LIMITED, Bytes::from(data)).unwrap()
+}
+
+/// The number modulo 50 that a decoded brightness stands for.
+pub(crate) fn number(brightness: u8) -> u64 {
+    u64::from(brightness.saturating_sub(18) / 4)
+}
+
+/// Takes events until the source is over: its frames, and the error if it failed.
+pub(crate) async fn drain(ingest: &mut Ingest) -> (Vec<Frame>, Option<String>) {
+    let mut frames = Vec::new();
+    loop {
+        match soon(ingest.next()).await {
+            Event::Frame(frame) => frames.push(frame),
+            Event::Ended => return (frames, None),
+            Event::Failed(error) => return (frames, Some(error.to_string())),
+            Event::Trouble(text) => panic!("a file is not tried again: {text}"),
+            _ => {}
+        }
+        assert!(ingest.counts().balances());
+    }
+}
+
+/// The next frame, over troubles.
+pub(crate) async fn frame(ingest: &mut Ingest) -> Frame {
+    loop {
+        match soon(ingest.next()).await {
+            Event::Frame(frame) => return frame,
+            Event::Trouble(_) => {}
+            other => panic!("no frame but {other:?}"),
+        }
+    }
+}
+
+/// The next trouble, over frames.
+pub(crate) async fn trouble(ingest: &mut Ingest) -> String {
+    loop {
+        match soon(ingest.next()).await {
+            Event::Trouble(text) => return text,
+            Event::Frame(_) => {}
+            other => panic!("no trouble but {other:?}"),
+        }
+    }
+}
+
+pub(crate) fn rising(frames: &[Frame]) -> bool {
+    frames.windows(2).all(|pair| pair[0].pts() < pair[1].pts())
+}
+
+/// An encoder that is fed grey frames in real time until it is dropped.
+pub(crate) struct Scene {
+    pub(crate) ring: Arc<Ring>,
+    feeder: tokio::task::JoinHandle<()>,
+}
+
+impl Scene {
+    pub(crate) fn start(size: Size, fps: u32) -> Self {
+        let mut config = encode::Config::new(size, rate(fps));
+        // Seldom key frames, so that what starts quickly does so because it asked.
+        config.key_interval = Some(1000);
+        let (encoder, ring) = Encoder::start(config).unwrap();
+        let feeder = tokio::spawn(async move {
+            let mut ticks = tokio::time::interval(rate(fps).frame_time());
+            for n in 0.. {
+                ticks.tick().await;
+                encoder.push(grey(n, size, fps)).await.unwrap();
+            }
+        });
+        Self { ring, feeder }
+    }
+
+    /// No more frames, while the stream stays open.
+    pub(crate) fn freeze(&self) {
+        self.feeder.abort();
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        self.feeder.abort();
+    }
+}
+
+/// A foreign player: reads frames over RTSP and returns the brightness of each in its middle.
+pub(crate) async fn play(url: &str, transport: &str, frames: usize, size: Size) -> Result<Vec<u8>, String> {
+    let count = frames.to_string();
+    let mut player = tokio::process::Command::new("ffmpeg");
+    player.args(["-v", "error", "-nostdin", "-rtsp_transport", transport, "-i", url]);
+    player.args(["-fps_mode", "passthrough", "-frames:v", &count, "-f", "rawvideo", "-pix_fmt", "gray", "-"]);
+    player.stdin(Stdio::null()).kill_on_drop(true);
+    let run = soon(player.output()).await.expect("ffmpeg is installed");
+    if !run.status.success() {
+        return Err(String::from_utf8_lossy(&run.stderr).into_owned());
+    }
+    let middle = size.pixels() / 2 + size.width() as usize / 2;
+    Ok(run.stdout.chunks_exact(size.pixels()).map(|picture| picture[middle]).collect())
+}
+
+/// Whether decoded brightnesses are consecutive frames.
+pub(crate) fn consecutive(brightnesses: &[u8]) -> bool {
+    brightnesses.windows(2).all(|pair| (number(pair[0]) + 1) % 50 == number(pair[1]))
+}
+
+pub(crate) fn millis(pts: Pts) -> u64 {
+    pts.nanos() / 1_000_000
+}

@@ -1,0 +1,133 @@
+//! The command line of `framelane-worker`.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use framelane_worker::{host, identity::Token, node};
+
+/// A Framelane worker: runs models for a server that it dials in to.
+///
+/// The first time it needs a token (`framelane workers token` on the server makes one); from then on the
+/// identity in its state folder is enough.
+#[derive(Debug, Parser)]
+#[command(name = "framelane-worker", version)]
+pub(crate) struct Config {
+    /// The server's address for workers (QUIC, UDP).
+    #[arg(long, env = "FRAMELANE_SERVER", value_name = "HOST:PORT", value_parser = server)]
+    pub(crate) server: String,
+    /// The token to enrol with, the first time. In the environment it stays out of `ps`.
+    #[arg(long, env = "FRAMELANE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    pub(crate) token: Option<Token>,
+    /// The folder that keeps this worker's identity.
+    #[arg(
+        long,
+        env = "FRAMELANE_WORKER_STATE",
+        value_name = "DIR",
+        default_value = "framelane-worker-state"
+    )]
+    pub(crate) state: PathBuf,
+    /// The folder with one folder a model.
+    #[arg(long, env = "FRAMELANE_MODELS", value_name = "DIR", default_value = "assets/models")]
+    pub(crate) models: PathBuf,
+    /// ONNX Runtime's library [default: searched for in the usual places].
+    #[arg(long, env = "FRAMELANE_ONNXRUNTIME", value_name = "FILE")]
+    pub(crate) onnxruntime: Option<PathBuf>,
+    /// How many jobs are worked on at a time [default: as many as there are processors].
+    #[arg(long, env = "FRAMELANE_WORKER_THREADS", value_name = "N")]
+    threads: Option<NonZeroUsize>,
+    /// How many jobs the server may hand out at a time [default: threads + 1].
+    #[arg(long, env = "FRAMELANE_WORKER_CREDIT", value_name = "N")]
+    credit: Option<NonZeroU32>,
+    /// What people see this worker as [default: this machine's name].
+    #[arg(long, env = "FRAMELANE_WORKER_NAME", value_name = "NAME", value_parser = name)]
+    name: Option<String>,
+    /// After how many seconds a job counts as hung; then the process ends with 86, for whatever started
+    /// it to start it again. 0: never.
+    #[arg(long, env = "FRAMELANE_WORKER_HANG_AFTER", value_name = "SECONDS", default_value_t = 30)]
+    hang_after: u32,
+    /// End when the connection is lost, instead of connecting again.
+    #[arg(long)]
+    once: bool,
+    /// What to log: `info`, `debug`, or a filter such as `framelane_worker=debug,info`.
+    #[arg(long, env = "FRAMELANE_LOG", default_value = "info", value_name = "FILTER")]
+    pub(crate) log: String,
+}
+
+impl Config {
+    pub(crate) fn host(&self) -> host::Config {
+        let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
+        let threads = self.threads.unwrap_or(processors);
+        let credit = self.credit.map_or(0, |credit| credit.get() as usize);
+        // The server keeps to the credit; a little more only forgives what crosses on the way.
+        let waiting = credit.max(threads.get() + 1) + 8;
+        host::Config { threads, waiting, ..host::Config::default() }
+    }
+
+    pub(crate) fn node(&self) -> node::Config {
+        node::Config {
+            credit: self.credit,
+            reconnect: !self.once,
+            ..node::Config::new(self.server.clone(), self.name())
+        }
+    }
+
+    pub(crate) fn name(&self) -> String {
+        self.name.clone().or_else(machine).unwrap_or_else(|| "worker".to_owned())
+    }
+
+    pub(crate) fn hang_after(&self) -> Option<Duration> {
+        (self.hang_after > 0).then(|| Duration::from_secs(self.hang_after.into()))
+    }
+}
+
+/// This machine's name, if it can be a worker's.
+fn machine() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    text.ok().and_then(|text| name(text.trim()).ok())
+}
+
+fn name(text: &str) -> Result<String, String> {
+    match wire::protocol::name_is_good(text) {
+        true => Ok(text.to_owned()),
+        false => Err("a name has 1 to 64 bytes and no control characters".to_owned()),
+    }
+}
+
+fn server(text: &str) -> Result<String, String> {
+    let port = text.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+    match port.map(str::parse::<u16>) {
+        Some(Ok(1..)) => Ok(text.to_owned()),
+        _ => Err("give it as HOST:PORT, such as gate.example:4433 or [::1]:4433".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Config::command().debug_assert();
+    }
+
+    #[test]
+    fn a_server_is_a_host_and_a_port() {
+        for good in ["127.0.0.1:4433", "[::1]:4433", "gate.example:1"] {
+            assert_eq!(server(good).as_deref(), Ok(good));
+        }
+        for bad in ["127.0.0.1", ":4433", "gate:0", "gate:99999", "gate:", ""] {
+            assert!(server(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn credit_is_never_more_than_what_may_wait() {
+        let config = Config::parse_from(["framelane-worker", "--server", "a:1", "--threads", "2", "--credit", "64"]);
+        assert!(config.host().waiting >= 64);
+        assert_eq!(config.node().credit.map(NonZeroU32::get), Some(64));
+    }
+}

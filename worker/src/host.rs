@@ -1,0 +1,298 @@
+//! Threads that run processors.
+//!
+//! Each thread makes a processor of every key when it starts, so the first job is no slower than the
+//! next. Jobs wait in one short queue, oldest first. A panic is a failed job and nothing more: it is
+//! counted, and the thread goes on with a new processor.
+
+mod bench;
+mod line;
+
+use std::fmt;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use queue::{Key, Ticket};
+use wire::{BoxError, Message, Timings, Unprocessed};
+
+use crate::registry::Registry;
+use bench::Bench;
+use line::{Line, Taken};
+
+/// How a [`Host`] works.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// How many jobs are worked on at a time. Default 1.
+    pub threads: NonZeroUsize,
+    /// How many jobs may wait for a thread; more are refused. Default 64.
+    pub waiting: usize,
+    /// How many waiting jobs of one key a thread takes at once. Default 1: batches help on devices that
+    /// run them in parallel, and only delay the first job elsewhere.
+    pub batch: NonZeroUsize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { threads: NonZeroUsize::MIN, waiting: 64, batch: NonZeroUsize::MIN }
+    }
+}
+
+/// Which job: the connection that it came over, and the ticket that it has there. A server that starts
+/// anew counts its tickets from the beginning, so the ticket alone could name two jobs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct JobId {
+    /// The number of the connection, as the caller counts them.
+    pub session: u64,
+    /// The hand-out.
+    pub ticket: Ticket,
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of session {}", self.ticket, self.session)
+    }
+}
+
+/// Takes a job's result, on the thread that made it; it must not block. Dropped without a call when the
+/// job is cancelled before a thread took it, or the host is dropped.
+pub type Done = Box<dyn FnOnce(Result<Message, Unprocessed>, Timings) + Send>;
+
+/// A job to do.
+pub struct Job {
+    /// Which one, for [`Host::cancel`].
+    pub id: JobId,
+    /// What to do.
+    pub key: Key,
+    /// The encoded job.
+    pub message: Message,
+    /// After this moment nobody wants the answer: a job that waited until then fails unworked.
+    pub deadline: Option<Instant>,
+    /// Takes the result.
+    pub done: Done,
+}
+
+/// A job that was not taken, handed back.
+pub struct Refused {
+    /// The job.
+    pub job: Job,
+    /// Why.
+    pub why: RefusedWhy,
+}
+
+/// Why a job is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefusedWhy {
+    /// No processor is registered for its key.
+    #[error("this worker does not serve the key")]
+    UnknownKey,
+    /// As many jobs wait as may.
+    #[error("too many jobs wait already")]
+    Full,
+    /// The host is closing.
+    #[error("this worker is stopping")]
+    Closing,
+}
+
+/// What became of a [`Host::cancel`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It had not begun and will not; its [`Done`] was dropped.
+    Dropped,
+    /// A thread works on it and will finish.
+    Running,
+    /// The host does not have it: it is done, or never came.
+    Unknown,
+}
+
+/// Jobs since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Done, with an answer.
+    pub answered: u64,
+    /// Done, with a reason why not, panics included.
+    pub failed: u64,
+    /// Processors that panicked.
+    pub panics: u64,
+    /// Not begun, since their time was over.
+    pub late: u64,
+}
+
+/// A thread at work.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Running {
+    /// The thread, from 0.
+    pub thread: usize,
+    /// What it does.
+    pub key: Key,
+    /// The job, or the first one of its batch.
+    pub job: JobId,
+    /// For how long.
+    pub time: Duration,
+}
+
+/// Why a host cannot start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// A processor cannot be made.
+    #[error("no processor for {key} can be made: {source}")]
+    Processor {
+        /// What it would have done.
+        key: Key,
+        /// The maker's reason.
+        source: BoxError,
+    },
+    /// The system gives no more threads.
+    #[error("a worker thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+}
+
+/// A pool of threads with processors.
+pub struct Host {
+    line: Arc<Line>,
+    config: Config,
+    keys: Vec<Key>,
+    threads: Vec<thread::JoinHandle<()>>,
+    sessions: AtomicU64,
+}
+
+impl Host {
+    /// Starts the threads and waits until each has made its processors, which may load models: not to be
+    /// called where others must not wait.
+    ///
+    /// # Errors
+    /// [`StartError`]; what was started ends.
+    pub fn start(registry: &Registry, config: Config) -> Result<Host, StartError> {
+        let line = Arc::new(Line::new(config));
+        let (built, all_built) = mpsc::channel();
+        // Dropped on an error, which ends the threads that wait for work.
+        let mut host = Host {
+            line: Arc::clone(&line),
+            config,
+            keys: registry.keys().cloned().collect(),
+            threads: Vec::new(),
+            sessions: AtomicU64::new(1),
+        };
+        for number in 0..config.threads.get() {
+            let (line, registry, built) = (Arc::clone(&line), registry.clone(), built.clone());
+            let body = move || {
+                let (told, bench) = match Bench::new(registry) {
+                    Ok(bench) => (Ok(()), Some(bench)),
+                    Err(error) => (Err(error), None),
+                };
+                // Nobody listens any more when another thread has failed.
+                let _ = built.send(told);
+                drop(built);
+                if let Some(bench) = bench {
+                    work(&line, number, bench);
+                }
+            };
+            let thread = thread::Builder::new().name(format!("host-{number}")).spawn(body);
+            host.threads.push(thread.map_err(StartError::Thread)?);
+        }
+        drop(built);
+        for built in all_built {
+            built?;
+        }
+        Ok(host)
+    }
+
+    /// How many jobs are worked on at a time.
+    pub fn threads(&self) -> usize {
+        self.config.threads.get()
+    }
+
+    /// What it does; all of it is warm.
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// Takes a job.
+    ///
+    /// # Errors
+    /// [`Refused`] hands it back.
+    // The job is what the caller needs back; boxing it would cost an allocation for each that is taken.
+    #[allow(clippy::result_large_err)]
+    pub fn submit(&self, job: Job) -> Result<(), Refused> {
+        if !self.keys.contains(&job.key) {
+            return Err(Refused { job, why: RefusedWhy::UnknownKey });
+        }
+        self.line.put(job)
+    }
+
+    /// The answer to this job is no longer wanted.
+    pub fn cancel(&self, id: JobId) -> Cancelled {
+        self.line.cancel(id)
+    }
+
+    /// Nobody wants the answers of this session any more: drops those of its jobs that wait.
+    pub fn abandon(&self, session: u64) {
+        self.line.abandon(session);
+    }
+
+    /// A number for a new connection, never given before.
+    pub fn next_session(&self) -> u64 {
+        self.sessions.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Jobs since the start.
+    pub fn counts(&self) -> Counts {
+        self.line.counts()
+    }
+
+    /// The thread that has been at its job for the longest.
+    pub fn longest(&self) -> Option<Running> {
+        self.line.longest(Instant::now())
+    }
+
+    /// Takes no more jobs, finishes those that it has, and waits for the threads to end.
+    pub fn close(mut self) {
+        self.line.close();
+        for thread in self.threads.drain(..) {
+            // A panic on the way was caught and counted; there is nothing to add here.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Host {
+    /// Drops what waits. Threads end after their jobs, unwaited for: one of them may hang.
+    fn drop(&mut self) {
+        self.line.close();
+        self.line.clear();
+    }
+}
+
+/// One thread.
+fn work(line: &Line, number: usize, mut bench: Bench) {
+    while let Some(Taken { key, jobs, late }) = line.take(number) {
+        for job in late {
+            let why = "its budget was over before a thread was free".to_owned();
+            (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
+        }
+        if jobs.is_empty() {
+            continue;
+        }
+        let begun = Instant::now();
+        let batch = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+        let mut messages = Vec::with_capacity(jobs.len());
+        let mut waiting = Vec::with_capacity(jobs.len());
+        for (job, arrived) in jobs {
+            messages.push(job.message);
+            let waited = begun.saturating_duration_since(arrived).as_micros();
+            waiting.push((job.done, u64::try_from(waited).unwrap_or(u64::MAX)));
+        }
+        let worked = bench.work(&key, messages);
+        line.ended(number, &worked);
+        for ((done, queue_us), result) in waiting.into_iter().zip(worked.results) {
+            done(result, Timings { queue_us, batch, ..worked.timings });
+        }
+        if worked.panicked {
+            // After the answers, which need not wait for it.
+            bench.renew(&key);
+        }
+    }
+}

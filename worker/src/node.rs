@@ -1,0 +1,164 @@
+//! A host's connection to a server: kept, and made again when it is lost.
+
+mod session;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+use wire::Closed;
+use wire::identity::Identity;
+use wire::node::{ConnectError, DialError, Hello, HelloKey};
+
+use crate::backoff::{Backoff, Trouble};
+use crate::host::Host;
+use session::{Ended, Session};
+
+/// How a worker keeps its connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// `HOST:PORT` of the server.
+    pub server: String,
+    /// For people: 1 to 64 bytes without control characters.
+    pub name: String,
+    /// How many jobs the server may hand out at a time. Default: one more than there are threads, so that
+    /// the next job is here when one is done.
+    pub credit: Option<NonZeroU32>,
+    /// Whether to connect again when the connection is lost. Default true.
+    pub reconnect: bool,
+    /// The first wait before another try; it doubles from there. Default 250 ms.
+    pub retry_first: Duration,
+    /// The longest wait before another try. Default 5 s.
+    pub retry_most: Duration,
+    /// How long a drain may take before what is left is given up. Default 30 s.
+    pub drain_within: Duration,
+    /// The connection itself.
+    pub wire: wire::node::Config,
+}
+
+impl Config {
+    /// The defaults, for this server under this name.
+    pub fn new(server: impl Into<String>, name: impl Into<String>) -> Self {
+        Config {
+            server: server.into(),
+            name: name.into(),
+            credit: None,
+            reconnect: true,
+            retry_first: Duration::from_millis(250),
+            retry_most: Duration::from_secs(5),
+            drain_within: Duration::from_secs(30),
+            wire: wire::node::Config::default(),
+        }
+    }
+}
+
+/// Why a worker stopped by itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Trying again would not help.
+    #[error(transparent)]
+    Connect(ConnectError),
+    /// The connection was lost, and [`Config::reconnect`] is off.
+    #[error("the connection to {server} ended: {why}")]
+    Lost {
+        /// As given.
+        server: String,
+        /// How.
+        why: Closed,
+    },
+}
+
+impl RunError {
+    /// Whether a new enrolment could help: the server does not know this worker, or is another one.
+    pub fn needs_enrolment(&self) -> bool {
+        matches!(
+            self,
+            RunError::Connect(
+                ConnectError::Expired
+                    | ConnectError::Refused(_)
+                    | ConnectError::Dial(DialError::WrongAuthority { .. })
+            )
+        )
+    }
+}
+
+/// Works for a server until `stop`, or until the server sends this worker away; then finishes what is in
+/// hand and leaves. A lost connection is made again, however long that takes.
+///
+/// # Errors
+/// [`RunError`], when only a person can help.
+pub async fn run(
+    config: &Config,
+    identity: &Identity,
+    host: Arc<Host>,
+    stop: CancellationToken,
+) -> Result<(), RunError> {
+    let server = &config.server;
+    let threads = u32::try_from(host.threads()).unwrap_or(u32::MAX);
+    let credit = config.credit.map_or(threads.saturating_add(1), NonZeroU32::get);
+    let hello = Hello {
+        name: config.name.clone(),
+        keys: host.keys().iter().map(|key| HelloKey { key: key.clone(), warm: true }).collect(),
+        credit,
+        capabilities: Vec::new(),
+    };
+    let mut backoff = Backoff::new(config.retry_first, config.retry_most);
+    let mut trouble = Trouble::default();
+    loop {
+        let connected = tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            connected = wire::node::connect(server, identity, hello.clone(), config.wire.clone()) => connected,
+        };
+        match connected {
+            Ok((node, jobs)) => {
+                let number = host.next_session();
+                tracing::info!(server, worker = %node.worker(), credit, session = number, "connected");
+                trouble.over();
+                let since = Instant::now();
+                let session = Session::new(node, &host, number, config.drain_within);
+                let ended = session.serve(jobs, &stop).await;
+                let counts = host.counts();
+                match ended {
+                    Ended::Drained => {
+                        tracing::info!(server, answered = counts.answered, failed = counts.failed, "drained");
+                        return Ok(());
+                    }
+                    Ended::Lost(why) if !config.reconnect => {
+                        return Err(RunError::Lost { server: server.clone(), why });
+                    }
+                    Ended::Lost(why) => {
+                        tracing::warn!(server, %why, answered = counts.answered, "connection lost, connecting again");
+                    }
+                }
+                // A server that takes workers only to drop them is not to be hurried.
+                if since.elapsed() > config.retry_most {
+                    backoff.reset();
+                }
+            }
+            Err(error) if may_pass(&error) => {
+                let text = error.to_string();
+                if let Some(tries) = trouble.worth_saying(&text, Instant::now()) {
+                    tracing::warn!(tries, "cannot connect yet, will try again: {text}");
+                }
+            }
+            Err(error) => return Err(RunError::Connect(error)),
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(backoff.wait()) => {}
+        }
+    }
+}
+
+/// Trouble of the network or of the server, which may be over soon; everything else needs a person.
+fn may_pass(error: &ConnectError) -> bool {
+    match error {
+        ConnectError::Dial(dial) => !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. }),
+        ConnectError::Busy | ConnectError::Greeting { .. } => true,
+        _ => false,
+    }
+}

@@ -1,0 +1,137 @@
+//! One connection, from greeting to end.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use queue::{Key, Ticket};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use wire::node::{Event, Jobs, Node, Reply};
+use wire::{Closed, Message, Timings, Unprocessed};
+
+use crate::host::{Host, Job, JobId, Refused};
+
+/// How long a server may take to say goodbye to a worker that drained and holds nothing. A hand-out may
+/// have crossed the drain on its way, so the worker does not leave at once by itself.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How a connection ended.
+pub(super) enum Ended {
+    /// As it should.
+    Drained,
+    /// Otherwise.
+    Lost(Closed),
+}
+
+pub(super) struct Session<'a> {
+    node: Node,
+    host: &'a Host,
+    number: u64,
+    drain_within: Duration,
+    /// Told after each job.
+    done: Arc<Notify>,
+}
+
+impl<'a> Session<'a> {
+    pub(super) fn new(node: Node, host: &'a Host, number: u64, drain_within: Duration) -> Self {
+        Session { node, host, number, drain_within, done: Arc::new(Notify::new()) }
+    }
+
+    /// Serves the connection; after `stop` finishes what is in hand and leaves.
+    pub(super) async fn serve(self, mut jobs: Jobs, stop: &CancellationToken) -> Ended {
+        let closed = loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    tracing::info!(held = self.node.held(), "draining");
+                    self.node.drain();
+                    return self.drain(jobs).await;
+                }
+                event = jobs.next() => match event {
+                    Event::Drain => {
+                        tracing::info!(held = self.node.held(), "the server sends this worker away");
+                        return self.drain(jobs).await;
+                    }
+                    Event::Closed(closed) => break closed,
+                    event => self.take(event),
+                },
+            }
+        };
+        self.host.abandon(self.number);
+        Ended::Lost(closed)
+    }
+
+    /// Goes on until nothing is held and the server has closed the connection, or neither comes in time.
+    async fn drain(self, mut jobs: Jobs) -> Ended {
+        let give_up = tokio::time::sleep(self.drain_within);
+        tokio::pin!(give_up);
+        let mut goodbye = None;
+        loop {
+            let idle = self.node.held() == 0;
+            // From the moment at which nothing is held; another job starts it again.
+            let until = match (idle, goodbye) {
+                (true, None) => tokio::time::Instant::now() + GOODBYE,
+                (_, until) => until.unwrap_or_else(tokio::time::Instant::now),
+            };
+            goodbye = idle.then_some(until);
+            tokio::select! {
+                biased;
+                event = jobs.next() => match event {
+                    Event::Closed(closed) => {
+                        self.host.abandon(self.number);
+                        return if self.node.held() == 0 { Ended::Drained } else { Ended::Lost(closed) };
+                    }
+                    Event::Drain => {}
+                    event => self.take(event),
+                },
+                () = self.done.notified() => {}
+                () = tokio::time::sleep_until(until), if idle => break,
+                () = &mut give_up => {
+                    tracing::warn!(held = self.node.held(), "the drain takes too long, what is held is given up");
+                    break;
+                }
+            }
+        }
+        self.host.abandon(self.number);
+        self.node.close("drained").await;
+        Ended::Drained
+    }
+
+    fn take(&self, event: Event) {
+        match event {
+            Event::Job { ticket, key, budget_left, message, reply } => {
+                self.begin(ticket, key, budget_left, message, reply);
+            }
+            // Dropping a job that waits drops its reply, which tells the server. One that runs is let go
+            // when it is done.
+            Event::Cancel(ticket) => {
+                self.host.cancel(self.id(ticket));
+                self.done.notify_one();
+            }
+            event => tracing::debug!(?event, "an event of a later protocol is ignored"),
+        }
+    }
+
+    fn begin(&self, ticket: Ticket, key: Key, budget_left: Option<Duration>, message: Message, reply: Reply) {
+        let done = Arc::clone(&self.done);
+        let job = Job {
+            id: self.id(ticket),
+            key,
+            message,
+            deadline: budget_left.and_then(|left| Instant::now().checked_add(left)),
+            done: Box::new(move |result, timings| {
+                reply.send(result, timings);
+                done.notify_one();
+            }),
+        };
+        if let Err(Refused { job, why }) = self.host.submit(job) {
+            tracing::debug!(%ticket, key = %job.key, %why, "a job was refused");
+            let why = format!("{}: {why}", job.key);
+            (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
+        }
+    }
+
+    fn id(&self, ticket: Ticket) -> JobId {
+        JobId { session: self.number, ticket }
+    }
+}

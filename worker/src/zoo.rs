@@ -1,0 +1,69 @@
+//! Detectors for the models in a folder.
+
+use std::path::{Path, PathBuf};
+
+use models::engine::onnx::{LibraryError, Options, Runtime};
+use models::{Detector, Model, Zoo};
+use queue::{Key, ModelHash, TaskName, TaskNameError};
+
+use crate::registry::Registry;
+
+/// Why no model can be served.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ZooError {
+    /// The folder cannot be read.
+    #[error(transparent)]
+    Folder(#[from] models::ZooError),
+    /// ONNX Runtime cannot be had.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// There is nothing in the folder that works.
+    #[error("no usable model in {}: pass the right folder with --models, or fetch models with scripts/setup", dir.display())]
+    Empty {
+        /// The folder.
+        dir: PathBuf,
+    },
+}
+
+/// A registry with every model of the folder `dir` that works. One that does not is logged, with what to do,
+/// and left out. `library` is ONNX Runtime's; without it the usual places are searched.
+///
+/// # Errors
+/// [`ZooError`], when nothing would be served.
+pub fn registry(dir: &Path, library: Option<&Path>) -> Result<Registry, ZooError> {
+    let zoo = Zoo::open(dir)?;
+    for error in zoo.bad() {
+        tracing::error!("a model is left out: {error}");
+    }
+    let runtime = Runtime::load(library)?;
+    tracing::debug!(library = %runtime.library().display(), "ONNX Runtime");
+    let mut registry = Registry::new();
+    for model in zoo.models() {
+        match serve(&mut registry, model, &runtime) {
+            Ok(key) => tracing::info!(model = model.manifest.name, %key, "serving"),
+            Err(error) => tracing::error!("a model is left out: {error}"),
+        }
+    }
+    if registry.is_empty() {
+        return Err(ZooError::Empty { dir: dir.to_owned() });
+    }
+    Ok(registry)
+}
+
+/// The key under which a model is asked for.
+///
+/// # Errors
+/// The task's name is none that can travel.
+pub fn key(model: &Model) -> Result<Key, TaskNameError> {
+    Ok(Key::model(TaskName::new(model.manifest.task.as_str())?, ModelHash(model.hash)))
+}
+
+fn serve(registry: &mut Registry, model: &Model, runtime: &Runtime) -> Result<Key, wire::BoxError> {
+    // Once here, so that a bad file is one error now and not one for each thread later.
+    Detector::open(model, runtime, Options::default())?;
+    let key = key(model)?;
+    let (model, runtime) = (model.clone(), runtime.clone());
+    registry.serve(key.clone(), move || Detector::open(&model, &runtime, Options::default()))?;
+    Ok(key)
+}
