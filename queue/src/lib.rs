@@ -108,6 +108,7 @@ mod key;
 mod lane;
 mod line;
 mod offer;
+mod parts;
 mod place;
 mod policy;
 mod pool;

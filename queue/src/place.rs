@@ -5,6 +5,7 @@ use std::time::Instant;
 use crate::id::{LaneId, PartIndex};
 use crate::key::Key;
 use crate::offer::{Outcome, Reason, Taken, Verdict};
+use crate::parts::Parts;
 use crate::pool::PoolId;
 use crate::slots::At;
 
@@ -49,7 +50,7 @@ pub(crate) struct Place<I, P, A> {
     pub(crate) item: I,
     pub(crate) captured_at: Instant,
     pub(crate) deadline: Option<Instant>,
-    pub(crate) parts: Vec<Slot<P, A>>,
+    pub(crate) parts: Parts<Slot<P, A>>,
     /// How many of the parts came with the offer; they decide the verdict.
     pub(crate) first: PartIndex,
     /// Parts that are not settled. A place with none is settled itself: nobody is left to ask for more.
@@ -85,12 +86,6 @@ impl<I, P, A> Place<I, P, A> {
             State::Done(outcome) => (part.key, outcome),
             _ => unreachable!("a place is taken only once no part is open"),
         };
-        Taken {
-            seq,
-            item: self.item,
-            captured_at: self.captured_at,
-            verdict,
-            parts: self.parts.into_iter().map(outcome).collect(),
-        }
+        Taken { seq, item: self.item, captured_at: self.captured_at, verdict, parts: self.parts.map(outcome) }
     }
 }
