@@ -3,7 +3,9 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use queue::{Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, SourceCounts, Taken, Ticket, WorkerId};
+use queue::{
+    Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, SourceCounts, Taken, Ticket, WorkerId,
+};
 use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 

@@ -238,6 +238,9 @@ fn done<P: Prepare>(taken: Taken<Item, Reply>) -> Done<P> {
         }
     }
     debug_assert_eq!(answer.is_some(), taken.verdict == Verdict::Answered);
-    let item = taken.item.downcast::<P::Item>().expect("only this flow's inlet offers items to it, all of type Item");
+    let item = taken
+        .item
+        .downcast::<P::Item>()
+        .expect("only this flow's inlet offers items to it, all of type Item");
     Done { seq: taken.seq, item, captured_at: taken.captured_at, verdict: taken.verdict, answer, timings }
 }

@@ -125,7 +125,11 @@ impl Drop for Guard {
 }
 
 impl Reporter {
-    pub(crate) fn new(lane: LaneId, commands: mpsc::Sender<Command>, leave: mpsc::OwnedPermit<Command>) -> Self {
+    pub(crate) fn new(
+        lane: LaneId,
+        commands: mpsc::Sender<Command>,
+        leave: mpsc::OwnedPermit<Command>,
+    ) -> Self {
         Reporter { inner: Arc::new(Guard { lane, commands, leave: std::sync::Mutex::new(Some(leave)) }) }
     }
 

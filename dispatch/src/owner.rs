@@ -9,8 +9,8 @@ use queue::{Answered, Books, FlowId, LaneId, Seq, Step};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
-use crate::coordinator::Snapshot;
 use crate::command::{Command, Core, Offer, Refused, Takings};
+use crate::coordinator::Snapshot;
 use crate::lane::{HandOut, Label, Order, View};
 
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
@@ -96,7 +96,8 @@ impl Owner {
     }
 
     fn assign(&mut self, lane: LaneId, ticket: queue::Ticket, now: Instant) {
-        let hand_out = self.core.hand_out(ticket).expect("a ticket is live until something else is carried in");
+        let hand_out =
+            self.core.hand_out(ticket).expect("a ticket is live until something else is carried in");
         let order = HandOut {
             ticket,
             key: hand_out.key.clone(),
@@ -205,7 +206,8 @@ impl Owner {
             Command::Released { lane, ticket } => self.core.released(lane, ticket, now),
             Command::Drain { lane } => self.core.drain(lane, now),
             Command::DrainWorker { worker, reply } => {
-                let lanes: Vec<_> = self.core.lanes().filter(|lane| lane.worker == worker).map(|lane| lane.lane).collect();
+                let lanes: Vec<_> =
+                    self.core.lanes().filter(|lane| lane.worker == worker).map(|lane| lane.lane).collect();
                 for lane in &lanes {
                     self.core.drain(*lane, now);
                 }

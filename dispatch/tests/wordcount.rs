@@ -83,7 +83,8 @@ fn lines() -> Vec<String> {
 }
 
 async fn run(coordinator: &Coordinator) -> (Sum, Books) {
-    let (mut inlet, outlet) = coordinator.open(Policy::lossless(), key(), Lines).await.expect("the queue runs");
+    let (mut inlet, outlet) =
+        coordinator.open(Policy::lossless(), key(), Lines).await.expect("the queue runs");
     let batch = NonZeroUsize::new(32).expect("32 is not 0");
     let finished = tokio::spawn(outlet.batched(batch).run(Sum::default()));
     for line in lines() {
@@ -155,7 +156,8 @@ async fn worker(server: std::net::SocketAddr, authority: &Authority, dies_after:
         credit: 4,
         capabilities: Vec::new(),
     };
-    let (node, mut jobs) = node::connect(&server, &identity, hello, node::Config::default()).await.expect("joined");
+    let (node, mut jobs) =
+        node::connect(&server, &identity, hello, node::Config::default()).await.expect("joined");
     let mut counter = wire::erase(Counter);
     let mut answers = 0;
     while answers < dies_after {

@@ -145,7 +145,11 @@ impl App {
         for stream in &self.streams {
             let left = stream.closing_books().map_or(0, |books| books.missing.cancelled);
             if left > 0 {
-                tracing::warn!(stream = stream.id(), frames = left, "frames were still in flight and are lost");
+                tracing::warn!(
+                    stream = stream.id(),
+                    frames = left,
+                    "frames were still in flight and are lost"
+                );
             }
         }
         self.web.stop.cancel();
@@ -172,7 +176,11 @@ async fn all_ended(running: &mut JoinSet<()>) {
 fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     TcpListener::bind(config.http).map_err(|error| {
         let taken = error.kind() == std::io::ErrorKind::AddrInUse;
-        let hint = if taken { "stop what uses it, or choose another with --http" } else { "choose another with --http" };
+        let hint = if taken {
+            "stop what uses it, or choose another with --http"
+        } else {
+            "choose another with --http"
+        };
         anyhow::anyhow!("http (--http, FRAMELANE_HTTP) cannot listen on {}: {error}; {hint}", config.http)
     })
 }

@@ -24,9 +24,11 @@ impl Backend {
     fn worker(&self, view: View) -> api::Worker {
         let keys = view.keys.iter().map(|lane_key| api::WorkerKey {
             task: lane_key.key.task.to_string(),
-            model: lane_key.key.model.map(|hash| match self.zoo.as_ref().and_then(|zoo| zoo.by_hash(&hash.0)) {
-                Some(model) => model.manifest.name.clone(),
-                None => hash.to_string(),
+            model: lane_key.key.model.map(|hash| {
+                match self.zoo.as_ref().and_then(|zoo| zoo.by_hash(&hash.0)) {
+                    Some(model) => model.manifest.name.clone(),
+                    None => hash.to_string(),
+                }
             }),
             warm: lane_key.warm,
         });
@@ -52,7 +54,10 @@ impl web::Backend for Backend {
         let (books, lanes) = seen.map_or((Vec::new(), Vec::new()), |seen| (seen.books, seen.lanes));
         let books = books.into_iter().chain(std::iter::repeat(None));
         let streams = self.streams.iter().zip(books).map(|(stream, books)| stream.view(books.as_ref()));
-        api::Snapshot { streams: streams.collect(), workers: lanes.into_iter().map(|lane| self.worker(lane)).collect() }
+        api::Snapshot {
+            streams: streams.collect(),
+            workers: lanes.into_iter().map(|lane| self.worker(lane)).collect(),
+        }
     }
 
     fn watch(&self, id: &str) -> Option<web::Pictures> {

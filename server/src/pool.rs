@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use wire::server::Listener;
 use wire::identity::Authority;
+use wire::server::Listener;
 use wire::{Factory, Task};
 
 use crate::config::Config;
@@ -49,7 +49,8 @@ impl Pool {
             .with_context(|| format!("--state {}", config.state.display()))?;
         let quic = wire::server::Config::default();
         let max_credit = quic.max_credit;
-        let listener = Listener::bind(config.quic, authority, quic).context("quic (--quic, FRAMELANE_QUIC)")?;
+        let listener =
+            Listener::bind(config.quic, authority, quic).context("quic (--quic, FRAMELANE_QUIC)")?;
         let listener = Arc::new(listener);
         let local = match NonZeroU32::new(config.local_workers) {
             Some(threads) => Some(start_local(config, threads, models, coordinator.clone()).await?),

@@ -34,6 +34,10 @@ fn what_is_commented_out_is_the_default() {
     let stream = all.streams.get_mut("entrance").expect("the example's stream");
     assert!(stream.threshold.take().is_some());
     let output = &mut stream.output;
-    assert!(output.width.take().is_some() && output.height.take().is_some() && output.bitrate_kbps.take().is_some());
+    assert!(
+        output.width.take().is_some()
+            && output.height.take().is_some()
+            && output.bitrate_kbps.take().is_some()
+    );
     assert_eq!(all, plain);
 }

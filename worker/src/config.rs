@@ -84,7 +84,8 @@ impl Config {
 
 /// This machine's name, if it can be a worker's.
 fn machine() -> Option<String> {
-    let text = std::fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| std::fs::read_to_string("/etc/hostname"));
+    let text = std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"));
     text.ok().and_then(|text| name(text.trim()).ok())
 }
 
@@ -126,7 +127,8 @@ mod tests {
 
     #[test]
     fn credit_is_never_more_than_what_may_wait() {
-        let config = Config::parse_from(["framelane-worker", "--server", "a:1", "--threads", "2", "--credit", "64"]);
+        let config =
+            Config::parse_from(["framelane-worker", "--server", "a:1", "--threads", "2", "--credit", "64"]);
         assert!(config.host().waiting >= 64);
         assert_eq!(config.node().credit.map(NonZeroU32::get), Some(64));
     }

@@ -106,7 +106,9 @@ impl Seat {
 /// Trouble of the network or of the server, which may be over soon; everything else needs a person.
 fn may_pass(error: &EnrolError) -> bool {
     match error {
-        EnrolError::Dial(dial) => !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. }),
+        EnrolError::Dial(dial) => {
+            !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. })
+        }
         EnrolError::Broken(_) => true,
         _ => false,
     }

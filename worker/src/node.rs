@@ -157,7 +157,9 @@ pub async fn run(
 /// Trouble of the network or of the server, which may be over soon; everything else needs a person.
 fn may_pass(error: &ConnectError) -> bool {
     match error {
-        ConnectError::Dial(dial) => !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. }),
+        ConnectError::Dial(dial) => {
+            !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. })
+        }
         ConnectError::Busy | ConnectError::Greeting { .. } => true,
         _ => false,
     }

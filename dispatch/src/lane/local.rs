@@ -118,7 +118,9 @@ fn serve(mut bench: Bench, orders: &Orders, reporter: &Reporter) {
     loop {
         let order = orders.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let reported = match order {
-            Some(Order::HandOut(hand_out)) if is_over(&hand_out) => reporter.released_blocking(hand_out.ticket),
+            Some(Order::HandOut(hand_out)) if is_over(&hand_out) => {
+                reporter.released_blocking(hand_out.ticket)
+            }
             Some(Order::HandOut(hand_out)) => {
                 reporter.answered_blocking(hand_out.ticket, bench.work(&hand_out))
             }

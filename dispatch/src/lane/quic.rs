@@ -38,7 +38,9 @@ pub async fn run(
             max_credit,
         })
         .await?;
-    Lane { peer: Arc::new(peer), reporter, cancels: HashMap::new(), tasks: JoinSet::new() }.serve(orders, events).await
+    Lane { peer: Arc::new(peer), reporter, cancels: HashMap::new(), tasks: JoinSet::new() }
+        .serve(orders, events)
+        .await
 }
 
 fn lane_keys(keys: Vec<HelloKey>) -> Vec<LaneKey> {
@@ -55,7 +57,11 @@ struct Lane {
 }
 
 impl Lane {
-    async fn serve(mut self, mut orders: mpsc::Receiver<Order>, mut events: Events) -> Result<Closed, Stopped> {
+    async fn serve(
+        mut self,
+        mut orders: mpsc::Receiver<Order>,
+        mut events: Events,
+    ) -> Result<Closed, Stopped> {
         loop {
             tokio::select! {
                 biased;

@@ -34,7 +34,10 @@ impl Workers {
         let Workers::Token(token) = self;
         let authority = wire::identity::Authority::load_or_create(&token.state)
             .with_context(|| format!("--state {}", token.state.display()))?;
-        let options = wire::identity::TokenOptions { expires_in: Duration::from_secs(60 * token.minutes), uses: token.uses };
+        let options = wire::identity::TokenOptions {
+            expires_in: Duration::from_secs(60 * token.minutes),
+            uses: token.uses,
+        };
         println!("{}", authority.token(options).context("no token could be made")?);
         Ok(())
     }

@@ -73,7 +73,10 @@ fn check_stream(stream: &Stream) -> Result<(), String> {
         return Err(format!("threshold = {threshold}: use a number from 0 to 1"));
     }
     if stream.pace == Pace::Fast && stream.when_full != WhenFull::Refuse {
-        return Err("pace = \"fast\" needs when_full = \"refuse\": a file that never waits would only be dropped".into());
+        return Err(
+            "pace = \"fast\" needs when_full = \"refuse\": a file that never waits would only be dropped"
+                .into(),
+        );
     }
     match (stream.output.width, stream.output.height) {
         (None, None) => Ok(()),
@@ -120,6 +123,9 @@ mod tests {
         assert!(problem("[streams.a]\nsource = \"test:\"\nthreshold = 2.0").contains("from 0 to 1"));
         assert!(problem("[streams.a]\nsource = \"test:\"\npace = \"fast\"").contains("when_full"));
         assert!(problem("[streams.a]\nsource = \"test:\"\noutput = { width = 640 }").contains("or neither"));
-        assert!(problem("[streams.a]\nsource = \"test:\"\noutput = { width = 641, height = 480 }").contains("even"));
+        assert!(
+            problem("[streams.a]\nsource = \"test:\"\noutput = { width = 641, height = 480 }")
+                .contains("even")
+        );
     }
 }

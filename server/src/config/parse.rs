@@ -50,9 +50,9 @@ fn problem_of(message: &str) -> String {
     }
     let Some(unknown) = quoted.next() else { return message.to_owned() };
     let known: Vec<&str> = quoted.collect();
-    let nearest = known.iter().max_by(|a, b| {
-        strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b))
-    });
+    let nearest = known
+        .iter()
+        .max_by(|a, b| strsim::jaro_winkler(unknown, a).total_cmp(&strsim::jaro_winkler(unknown, b)));
     match nearest {
         Some(nearest) if strsim::jaro_winkler(unknown, nearest) > 0.7 => {
             format!("unknown key `{unknown}`; did you mean `{nearest}`?")

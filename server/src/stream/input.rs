@@ -49,7 +49,11 @@ impl Input {
                     }
                 }
                 Event::Trouble(why) => {
-                    tracing::warn!(stream = self.stream.id, why, "the source is in trouble and is tried again");
+                    tracing::warn!(
+                        stream = self.stream.id,
+                        why,
+                        "the source is in trouble and is tried again"
+                    );
                     self.stream.set_state(State::Reconnecting, Some(why));
                 }
                 Event::Failed(error) => {

@@ -12,7 +12,7 @@ const SAMPLES: usize = 2048;
 
 /// Frames that left a stream. Written by the stream's output task, read by the API.
 #[derive(Default)]
-pub struct Meter {
+pub(super) struct Meter {
     // Held for a push or a copy, never over an await.
     samples: Mutex<VecDeque<Sample>>,
 }
@@ -25,16 +25,16 @@ struct Sample {
 
 /// The figures of one moment.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Reading {
+pub(super) struct Reading {
     /// Frames a second.
-    pub fps: f64,
+    pub(super) fps: f64,
     /// From capture to the encoder, in milliseconds: p50, p95, p99, max. None without frames.
-    pub latency_ms: Option<[f64; 4]>,
+    pub(super) latency_ms: Option<[f64; 4]>,
 }
 
 impl Meter {
     /// Notes a frame that was captured at one moment and left at the other.
-    pub fn note(&self, captured_at: Instant, left_at: Instant) {
+    pub(super) fn note(&self, captured_at: Instant, left_at: Instant) {
         let mut samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         if samples.len() == SAMPLES {
             samples.pop_front();
@@ -43,11 +43,15 @@ impl Meter {
     }
 
     /// Reads the last seconds.
-    pub fn read(&self, now: Instant) -> Reading {
+    pub(super) fn read(&self, now: Instant) -> Reading {
         let recent: Vec<Sample> = {
             let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
             let begin = now.checked_sub(WINDOW);
-            samples.iter().filter(|sample| begin.is_none_or(|begin| sample.left_at >= begin)).copied().collect()
+            samples
+                .iter()
+                .filter(|sample| begin.is_none_or(|begin| sample.left_at >= begin))
+                .copied()
+                .collect()
         };
         let (Some(first), Some(last)) = (recent.first(), recent.last()) else {
             return Reading { fps: 0.0, latency_ms: None };
@@ -59,7 +63,8 @@ impl Meter {
         let mean = span.as_secs_f64() / (recent.len() - 1).max(1) as f64;
         let span = if idle.as_secs_f64() > 2.0 * mean { span + idle } else { span };
         let fps = if span.is_zero() { 0.0 } else { (recent.len() - 1) as f64 / span.as_secs_f64() };
-        let mut latencies: Vec<f64> = recent.iter().map(|sample| sample.latency.as_secs_f64() * 1e3).collect();
+        let mut latencies: Vec<f64> =
+            recent.iter().map(|sample| sample.latency.as_secs_f64() * 1e3).collect();
         latencies.sort_by(f64::total_cmp);
         let at = |share: f64| latencies[((latencies.len() - 1) as f64 * share).round() as usize];
         Reading { fps, latency_ms: Some([at(0.5), at(0.95), at(0.99), at(1.0)]) }

@@ -27,7 +27,8 @@ impl Bench {
     pub(super) fn new(registry: Registry) -> Result<Self, StartError> {
         let mut made = BTreeMap::new();
         for (key, factory) in registry.factories() {
-            let processor = make(factory).map_err(|source| StartError::Processor { key: key.clone(), source })?;
+            let processor =
+                make(factory).map_err(|source| StartError::Processor { key: key.clone(), source })?;
             made.insert(key.clone(), processor);
         }
         Ok(Bench { registry, made })

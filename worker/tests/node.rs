@@ -1,0 +1,170 @@
+//! A host behind a real connection: jobs, cancels, panics, several threads.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::mpsc as std_mpsc;
+use std::time::Duration;
+
+use framelane_worker::identity::Seat;
+use framelane_worker::{Cbor, Host, Key, Processor, Registry, Task, TaskName, Unprocessed, host, node};
+use queue::{FlowId, Seq, Ticket};
+use support::{Server, WITHIN};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use wire::server::{Answer, Event, Events, HandOut, HandOutError, Peer};
+
+/// What is asked of [`Puppet`].
+struct Play;
+
+impl Task for Play {
+    const NAME: &'static str = "play";
+    type Job = Cbor<String>;
+    type Answer = Cbor<String>;
+}
+
+/// Does what the job says: shouts, panics, fails, or waits for the test.
+struct Puppet {
+    gate: Arc<std::sync::Mutex<std_mpsc::Receiver<()>>>,
+    begun: std_mpsc::Sender<()>,
+}
+
+impl Processor for Puppet {
+    type Task = Play;
+
+    fn process(&mut self, Cbor(what): Cbor<String>) -> Result<Cbor<String>, Unprocessed> {
+        match what.as_str() {
+            "panic" => panic!("as asked"),
+            "bad" => Err(Unprocessed::Bad("as asked".into())),
+            "fail" => Err(Unprocessed::Failed("as asked".into())),
+            "wait" => {
+                let _ = self.begun.send(());
+                let gate = self.gate.lock().unwrap();
+                let _ = gate.recv_timeout(Duration::from_secs(30));
+                Ok(Cbor("waited".into()))
+            }
+            other => Ok(Cbor(other.to_uppercase())),
+        }
+    }
+}
+
+struct Stage {
+    _server: Server,
+    peer: Peer,
+    events: Events,
+    gate: std_mpsc::Sender<()>,
+    begun: std_mpsc::Receiver<()>,
+    stop: CancellationToken,
+    running: JoinHandle<Result<(), node::RunError>>,
+    _state: tempfile::TempDir,
+}
+
+fn key() -> Key {
+    Key::task(TaskName::new(Play::NAME).unwrap())
+}
+
+fn ticket(number: u64) -> Ticket {
+    Ticket { flow: FlowId(1), seq: Seq(number), part: 0, attempt: 1 }
+}
+
+async fn stage(threads: usize) -> Stage {
+    let server = Server::start();
+    let address = server.listener.local_addr().to_string();
+    let (gate, gated) = std_mpsc::channel();
+    let (begin, begun) = std_mpsc::channel();
+    let gated = Arc::new(std::sync::Mutex::new(gated));
+    let mut registry = Registry::new();
+    let make = move || Ok::<_, wire::BoxError>(Puppet { gate: gated.clone(), begun: begin.clone() });
+    registry.serve(key(), make).unwrap();
+    let threads = threads.try_into().unwrap();
+    let config = host::Config { threads, ..host::Config::default() };
+    let host = Arc::new(Host::start(&registry, config).unwrap());
+    let stop = CancellationToken::new();
+    let state = tempfile::tempdir().unwrap();
+    let seat = Seat::new(&address, "puppet", state.path());
+    let token = server.token().parse().unwrap();
+    let identity = seat.take(Some(token), &stop).await.unwrap();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { node::run(&node::Config::new(address, "puppet"), &identity, host, stop).await }
+    });
+    let (peer, events) = server.peer().await;
+    Stage { _server: server, peer, events, gate, begun, stop, running, _state: state }
+}
+
+impl Stage {
+    fn ask(&self, number: u64, what: &str) -> impl Future<Output = Result<Answer, HandOutError>> + use<> {
+        let message = wire::encode(Cbor(what.to_owned())).unwrap();
+        let asked =
+            self.peer.hand_out(HandOut { ticket: ticket(number), key: key(), budget_left: None }, message);
+        async move { timeout(WITHIN, asked).await.expect("an answer in time") }
+    }
+
+    async fn answer(&self, number: u64, what: &str) -> Result<String, Unprocessed> {
+        let answer = self.ask(number, what).await.expect("an answer");
+        answer.result.map(|message| wire::decode::<Cbor<String>>(message).unwrap().0)
+    }
+
+    async fn event(&mut self) -> Event {
+        timeout(WITHIN, self.events.next()).await.expect("an event in time")
+    }
+
+    async fn end(self) {
+        self.stop.cancel();
+        timeout(WITHIN, self.running).await.expect("ended in time").unwrap().unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn jobs_are_answered_each_with_its_own() {
+    let stage = stage(2).await;
+    let asked: Vec<_> =
+        (0..3).map(|number| tokio::spawn(stage.ask(number, &format!("job {number}")))).collect();
+    for (number, asked) in asked.into_iter().enumerate() {
+        let message = asked.await.unwrap().expect("answered").result.unwrap();
+        assert_eq!(wire::decode::<Cbor<String>>(message).unwrap().0, format!("JOB {number}"));
+    }
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_with_a_job_is_told_and_harms_no_other() {
+    let stage = stage(1).await;
+    assert!(matches!(stage.answer(1, "bad").await, Err(Unprocessed::Bad(_))));
+    assert!(matches!(stage.answer(2, "fail").await, Err(Unprocessed::Failed(_))));
+    let panicked = stage.answer(3, "panic").await;
+    assert!(matches!(&panicked, Err(Unprocessed::Failed(text)) if text.contains("panicked")), "{panicked:?}");
+    assert_eq!(stage.answer(4, "still here").await.unwrap(), "STILL HERE");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_waiting_job_is_let_go_at_once_and_a_running_one_when_it_is_done() {
+    let mut stage = stage(1).await;
+    let running = tokio::spawn(stage.ask(1, "wait"));
+    stage.begun.recv_timeout(WITHIN).expect("the job begins");
+    let waiting = tokio::spawn(stage.ask(2, "never"));
+    stage.peer.cancel(ticket(1));
+    stage.peer.cancel(ticket(2));
+    assert_eq!(waiting.await.unwrap(), Err(HandOutError::Cancelled));
+    assert_eq!(running.await.unwrap(), Err(HandOutError::Cancelled));
+    assert_eq!(stage.event().await, Event::Released(ticket(2)));
+    stage.gate.send(()).unwrap();
+    assert_eq!(stage.event().await, Event::Released(ticket(1)));
+    assert_eq!(stage.answer(3, "next").await.unwrap(), "NEXT");
+    stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drain_finishes_what_is_in_hand() {
+    let mut stage = stage(1).await;
+    let running = tokio::spawn(stage.ask(1, "wait"));
+    stage.begun.recv_timeout(WITHIN).expect("the job begins");
+    stage.stop.cancel();
+    assert_eq!(stage.event().await, Event::Drain);
+    stage.gate.send(()).unwrap();
+    assert!(running.await.unwrap().expect("answered").result.is_ok());
+    assert!(matches!(stage.event().await, Event::Closed(_)));
+    stage.end().await;
+}
