@@ -188,7 +188,8 @@ fn decodebin(config: &Config, live: bool, to: &gst::Element) -> Result<gst::Elem
     let decode = make("decodebin")?;
     decode.set_property("force-sw-decoders", true);
     decode.set_property("expose-all-streams", false);
-    decode.set_property("caps", gst::Caps::new_empty_simple("video/x-raw"));
+    // With any features: decoders list several kinds of memory, and one of plain memory alone fits none.
+    decode.set_property("caps", gst::Caps::builder("video/x-raw").any_features().build());
     link_when_there(&decode, to);
     let threads = i32::try_from(config.decoder_threads.max(1)).unwrap_or(i32::MAX);
     let bin = decode.downcast_ref::<gst::Bin>().expect("decodebin is a bin");
