@@ -103,5 +103,7 @@ impl Child {
 fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("where does this program lie?")?;
     let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
-    found.with_context(|| format!("{name} does not lie beside {}; build it with `cargo build`", this.display()))
+    found.with_context(|| {
+        format!("{name} does not lie beside {}; build it with `cargo build`", this.display())
+    })
 }

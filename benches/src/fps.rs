@@ -82,7 +82,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         eprintln!("round {round} of {}: end to end ({limit:.1} fps is the limit)", args.rounds);
         let whole = whole::measure(&args).await.context("end to end")?;
-        eprintln!("round {round} of {}: {:.1} fps, {:.2} of the limit", args.rounds, whole.fps, whole.fps / limit);
+        eprintln!(
+            "round {round} of {}: {:.1} fps, {:.2} of the limit",
+            args.rounds,
+            whole.fps,
+            whole.fps / limit
+        );
         fps.push(whole.fps);
         limits.push(limit);
         ratios.push(whole.fps / limit);

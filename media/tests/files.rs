@@ -214,7 +214,8 @@ async fn what_is_no_video_says_so() {
         std::fs::write(&path, content).unwrap();
         path
     };
-    let text = fails(&write("notes.mp4", "Not a video, but some lines of text.\n".repeat(50).as_bytes())).await;
+    let text =
+        fails(&write("notes.mp4", "Not a video, but some lines of text.\n".repeat(50).as_bytes())).await;
     assert!(text.contains("is not a video"), "{text}");
     let empty = fails(&write("empty.mp4", b"")).await;
     assert!(empty.contains("is not a video"), "{empty}");

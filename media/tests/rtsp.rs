@@ -159,7 +159,9 @@ fn sleeping_player(addr: SocketAddr) -> TcpStream {
         "SETUP {url}/stream=0 RTSP/1.0\r\nCSeq: 2\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\n\r\n"
     ));
     let session = set_up.split("Session: ").nth(1).unwrap().split([';', '\r']).next().unwrap();
-    stream.write_all(format!("PLAY {url} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n").as_bytes()).unwrap();
+    stream
+        .write_all(format!("PLAY {url} RTSP/1.0\r\nCSeq: 3\r\nSession: {session}\r\n\r\n").as_bytes())
+        .unwrap();
     stream
 }
 

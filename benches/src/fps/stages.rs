@@ -56,7 +56,8 @@ pub(super) async fn measure(args: &Args) -> anyhow::Result<Vec<Stage>> {
     // The detector is timed with a letterbox of its own, which is a stage by itself.
         - letterbox_ms;
     let mut detector = Detector::open(&model, &runtime, onnx::Options::default())?;
-    let found = frames.iter().map(|frame| detect(&mut detector, frame, input)).collect::<Result<Vec<_>, _>>()?;
+    let found =
+        frames.iter().map(|frame| detect(&mut detector, frame, input)).collect::<Result<Vec<_>, _>>()?;
     let draw_ms = on_all_cores(vec![(); cores], |()| {
         for (frame, found) in frames.iter().zip(&found) {
             let boxes: Vec<Labelled<'_>> = found

@@ -71,7 +71,10 @@ pub(super) async fn measure(args: &Args) -> anyhow::Result<Whole> {
     let app = App::start(config).await?;
     let mut children = Vec::new();
     if let Workers::Quic(count) = args.workers {
-        let options = TokenOptions { expires_in: Duration::from_secs(60), uses: NonZeroU32::new(count).context("no workers")? };
+        let options = TokenOptions {
+            expires_in: Duration::from_secs(60),
+            uses: NonZeroU32::new(count).context("no workers")?,
+        };
         let token = Authority::load_or_create(&state)?.token(options)?.to_string();
         for number in 0..count {
             let own = folder.path().join(format!("worker-{number}"));
