@@ -37,6 +37,7 @@ impl Child {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
+            // Or a Ctrl-C in the terminal would reach it too, and then the SIGTERM as a second signal.
             .process_group(0)
             .spawn()
             .with_context(|| format!("cannot start {}", path.display()))?;
@@ -99,8 +100,8 @@ impl Child {
     }
 }
 
-/// A program of ours lies in the folder of this one, or above it when this one is a test.
-fn beside(name: &str) -> anyhow::Result<PathBuf> {
+/// Where a program of ours lies: in the folder of this one, or above it when this one is a test.
+pub fn beside(name: &str) -> anyhow::Result<PathBuf> {
     let this = std::env::current_exe().context("where does this program lie?")?;
     let found = this.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     found.with_context(|| {

@@ -116,17 +116,35 @@ impl Server {
         what: &str,
         enough: impl Fn(&Stream) -> bool,
     ) -> anyhow::Result<Stream> {
-        let begin = Instant::now();
-        loop {
-            match self.stream(id).await {
-                Ok(stream) if enough(&stream) => return Ok(stream),
-                Ok(stream) if begin.elapsed() > READY_WITHIN => {
-                    bail!("stream {id}: {what} not seen within {} s: {stream:?}", READY_WITHIN.as_secs())
-                }
-                Err(error) if begin.elapsed() > READY_WITHIN => return Err(error),
-                // The API tells no one when a figure changes; ten times a second is not felt.
-                _ => sleep(Duration::from_millis(100)).await,
-            }
+        until(&format!("stream {id}: {what}"), async || self.stream(id).await, enough).await
+    }
+
+    /// Asks for the workers until `enough` is satisfied with them.
+    pub async fn wait_for_workers(
+        &self,
+        what: &str,
+        enough: impl Fn(&Vec<Worker>) -> bool,
+    ) -> anyhow::Result<Vec<Worker>> {
+        until(&format!("workers: {what}"), async || self.workers().await, enough).await
+    }
+}
+
+/// Asks again and again, since the API tells no one when a figure changes; ten times a second is not
+/// felt on either side.
+async fn until<T: std::fmt::Debug>(
+    what: &str,
+    ask: impl AsyncFn() -> anyhow::Result<T>,
+    enough: impl Fn(&T) -> bool,
+) -> anyhow::Result<T> {
+    let begin = Instant::now();
+    loop {
+        let asked = ask().await;
+        let late = begin.elapsed() > READY_WITHIN;
+        match asked {
+            Ok(found) if enough(&found) => return Ok(found),
+            Ok(found) if late => bail!("{what} not seen within {} s: {found:?}", READY_WITHIN.as_secs()),
+            Err(error) if late => return Err(error),
+            _ => sleep(Duration::from_millis(100)).await,
         }
     }
 }

@@ -159,6 +159,7 @@ impl Encoder {
         let size = Size::new(even(config.size.width()), even(config.size.height()));
         let size = size.map_err(|error| refused(error.to_string()))?;
 
+        crate::init::start()?;
         let pipeline = gst::Pipeline::new();
         let source = make("appsrc")?.downcast::<AppSrc>().expect("appsrc is an AppSrc");
         source.set_format(gst::Format::Time);
@@ -170,6 +171,8 @@ impl Encoder {
             .field("format", "I420")
             .field("width", size.width().cast_signed())
             .field("height", size.height().cast_signed())
+            // Other proportions get black borders; without this the pixels would stop being square.
+            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
             .build();
         fixed.set_property("caps", caps);
         let x264 = x264enc(&config)?;
@@ -326,7 +329,7 @@ impl Packets {
         }
         // Before the first key frame there is nothing that a decoder could use.
         if let Some(codec) = self.codec.clone() {
-            self.ring.push(Packet { pts, key, data, codec });
+            self.ring.push(Packet { pts, encoded_at: Instant::now(), key, data, codec });
         }
         Some(())
     }

@@ -21,6 +21,8 @@ const KEY_REQUESTS: Duration = Duration::from_millis(500);
 pub struct Packet {
     /// The presentation time of the frame that it holds.
     pub pts: Pts,
+    /// When the encoder gave it.
+    pub encoded_at: Instant,
     /// True where a decoder can start. Then the data holds SPS and PPS too.
     pub key: bool,
     /// The access unit.
@@ -285,19 +287,17 @@ impl Reader {
     fn keep_up(&mut self, state: &mut State) {
         let gone = state.first.saturating_sub(self.at);
         let behind = match (state.get(self.at), state.packets.back()) {
-            (Some(next), Some(newest)) => newest.pts.since(next.pts),
+            // By arrival, not by `pts`: after a pause frames come in a burst, and whoever reads it as it
+            // comes is not slow.
+            (Some(next), Some(newest)) => newest.encoded_at.saturating_duration_since(next.encoded_at),
             _ => Duration::ZERO,
         };
         if gone == 0 && (behind <= self.within || self.at_key) {
             return;
         }
-        // A reader that waits for its first key frame has lost nothing yet.
-        let waiting = self.at_key && self.lost == 0;
         let to = state.newest_key(state.first.max(self.at + 1));
         let to = to.unwrap_or_else(|| state.first.max(self.at));
-        if !waiting {
-            self.lost += to - self.at;
-        }
+        self.lost += to - self.at;
         self.at = to;
         if state.get(to).is_none_or(|packet| !packet.key) {
             self.at_key = true;
@@ -315,10 +315,13 @@ impl Reader {
 mod tests {
     use super::*;
 
+    static BEGIN: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+
     fn packet(n: u64, key: bool) -> Packet {
         let codec = Codec { version: 1, sps: Bytes::new(), pps: Bytes::new() };
         let data = Bytes::from(vec![0; 10]);
-        Packet { pts: Pts::from_nanos(n * 1_000_000_000), key, data, codec: Arc::new(codec) }
+        let (pts, encoded_at) = (Pts::from_nanos(n * 1_000_000_000), *BEGIN + Duration::from_secs(n));
+        Packet { pts, encoded_at, key, data, codec: Arc::new(codec) }
     }
 
     /// Packets `from..to`, a key frame each fourth.
@@ -442,5 +445,18 @@ mod tests {
         assert_eq!(task.await.unwrap(), 5);
         assert!(matches!(ring.subscribe().next().await, Next::End));
         assert_eq!(ring.readers(), 0);
+    }
+
+    #[test]
+    fn a_burst_after_a_pause_is_no_ones_fault() {
+        let ring = ring(100, 1 << 20);
+        let mut reader = ring.subscribe_from_key().within(Duration::from_secs(2));
+        for n in 0..20 {
+            let mut late = packet(n, n == 0);
+            late.encoded_at = *BEGIN + Duration::from_secs(20);
+            ring.push(late);
+        }
+        let read = std::iter::from_fn(|| reader.try_next());
+        assert_eq!(read.filter(|next| matches!(next, Next::Packet(_))).count(), 20);
     }
 }

@@ -1,5 +1,6 @@
 //! Mistakes in a model's folder and in its surroundings end as errors that say what to do.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(feature = "onnx")]
 
 mod common;

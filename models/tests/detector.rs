@@ -1,5 +1,7 @@
 //! The detector with an engine that only pretends: mapping, hostile outputs, failures.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use framelane_models::detect::{DetectJob, Detections};
 use framelane_models::engine::EngineError;
 use framelane_models::engine::fake::{self, Fake};
@@ -101,7 +103,7 @@ fn hostile() -> impl Strategy<Value = f32> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_output_leads_to_a_panic_or_to_numbers_that_are_none(

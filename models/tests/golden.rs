@@ -1,5 +1,6 @@
 //! The detector finds what the Python reference finds.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(feature = "onnx")]
 
 mod common;

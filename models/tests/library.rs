@@ -1,5 +1,6 @@
 //! ONNX Runtime's library is found once for the process. A test file of its own, for that reason.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![cfg(feature = "onnx")]
 
 mod common;

@@ -1,5 +1,7 @@
 //! YUV to model inputs: golden colours, and agreement with the exact arithmetic for any picture.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use bytes::Bytes;
 use framelane_picture::{
     Colour, Frame, Matrix, Pts, Range, Siting, Size, Stamp, bgr,
@@ -126,6 +128,8 @@ fn pictures() -> impl Strategy<Value = Frame> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn all_forms_agree_pixel_by_pixel(frame in pictures(), mean in -100f32..100.0, std in 0.5f32..100.0) {
         let (view, size) = (frame.view(), frame.size());

@@ -1,5 +1,7 @@
 //! Scaling: OpenCV's numbers, the exact arithmetic for any size and stride, chroma in its place, black padding.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use bytes::Bytes;
 use framelane_picture::{Colour, Frame, Picture, Plane, Pts, Siting, Size, Stamp, bgr, scale};
 use proptest::prelude::*;
@@ -154,6 +156,8 @@ fn frames() -> impl Strategy<Value = (Frame, Frame)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_size_and_stride_scales_as_the_exact_arithmetic(
         (padded, tight) in frames(),

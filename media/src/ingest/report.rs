@@ -18,7 +18,11 @@ pub(super) fn explain(source: &Source, message: &gst::message::Error) -> Error {
     if error.kind::<gst::CoreError>() == Some(gst::CoreError::MissingPlugin)
         || stream == Some(gst::StreamError::CodecNotFound)
     {
-        return Error::NoDecoder { from, why };
+        // Such as "Missing decoder: H.264 (High Profile) (video/x-h264, …)", with caps of any length.
+        let Some((why, _)) = why.split_once(" (video/").or_else(|| why.split_once(" (image/")) else {
+            return Error::NotVideo { from, why: "it holds no video".to_owned() };
+        };
+        return Error::NoDecoder { from, why: why.to_owned() };
     }
     if source.is_network() {
         return match resource {

@@ -108,6 +108,12 @@ pub(crate) async fn trouble(ingest: &mut Ingest) -> String {
     }
 }
 
+/// The luma that is seen: without the padding between rows, which decoders leave as it was.
+pub(crate) fn luma(frame: &Frame) -> Vec<u8> {
+    let y = frame.view().y();
+    (0..frame.size().height() as usize).flat_map(|row| y.row(row).to_vec()).collect()
+}
+
 pub(crate) fn rising(frames: &[Frame]) -> bool {
     frames.windows(2).all(|pair| pair[0].pts() < pair[1].pts())
 }
@@ -151,14 +157,14 @@ pub(crate) async fn play(url: &str, transport: &str, frames: usize, size: Size) 
     let count = frames.to_string();
     let mut player = tokio::process::Command::new("ffmpeg");
     player.args(["-v", "error", "-nostdin", "-rtsp_transport", transport, "-i", url]);
-    player.args(["-fps_mode", "passthrough", "-frames:v", &count, "-f", "rawvideo", "-pix_fmt", "gray", "-"]);
+    player.args(["-fps_mode", "passthrough", "-frames:v", &count, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]);
     player.stdin(Stdio::null()).kill_on_drop(true);
     let run = soon(player.output()).await.expect("ffmpeg is installed");
     if !run.status.success() {
         return Err(String::from_utf8_lossy(&run.stderr).into_owned());
     }
     let middle = size.pixels() / 2 + size.width() as usize / 2;
-    Ok(run.stdout.chunks_exact(size.pixels()).map(|picture| picture[middle]).collect())
+    Ok(run.stdout.chunks_exact(size.i420_len()).map(|picture| picture[middle]).collect())
 }
 
 /// Whether decoded brightnesses are consecutive frames.

@@ -127,8 +127,8 @@ fn same_file(a: &Path, b: &Path) -> bool {
 /// How a session runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// The threads that one run uses. 1, the default, is best where several sessions share the processor: on
-    /// two threads a run takes 60 % of the time and does 80 % of the work.
+    /// The threads that one run uses. 1, the default, does the most work where several sessions share the
+    /// processor; more shorten a single run.
     pub threads: usize,
 }
 

@@ -1,0 +1,82 @@
+//! Two streams share two workers over QUIC and a thread of the server; one worker is killed.
+
+mod support;
+
+use std::time::Duration;
+
+use framelane_bench::rig::{self, Server};
+use nix::sys::signal::Signal;
+use picture::Size;
+use support::{Player, assets, check_order, vtest};
+use tokio::time::Instant;
+use web::api::WorkerKind;
+
+const FRAMES: usize = 150;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_costs_no_frame_and_no_order() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (camera, url) = rig::camera(["--source", &vtest(), "--loop"]).await.expect("a camera");
+    // Tried until answered, with time enough for a busy machine: within this policy nothing is lost.
+    let policy = "model = \"nanodet-int8\"\nbudget_ms = 20000\nattempts = 0\npending = 200\nheld = 400\n";
+    let streams = format!(
+        "local_workers = 1\n[streams.left]\nsource = {url:?}\n{policy}[streams.right]\nsource = {url:?}\n{policy}"
+    );
+    let (server, api) =
+        Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
+    let token = api.token(2).await.expect("a token");
+    let start = |name: &str| {
+        let state = folder.path().join(name);
+        rig::worker(api.quic, &token, &state, &assets(), ["--name", name, "--threads", "1"]).expect("a worker")
+    };
+    let (steady, doomed) = (start("steady"), start("doomed"));
+    api.wait_for_workers("three of them", |workers| workers.len() == 3).await.expect("three workers");
+
+    let play = |id: &str| {
+        let size = Size::new(768, 576).expect("a size");
+        let mut player = Player::start(&format!("rtsp://{}/{id}", api.rtsp), size, FRAMES);
+        tokio::spawn(async move {
+            let mut numbers = Vec::new();
+            while let Some(seen) = player.next().await {
+                numbers.push(seen.number);
+            }
+            (numbers, player.times().await)
+        })
+    };
+    let players = [play("left"), play("right")];
+    // Everybody has a part in it.
+    let all = |workers: &Vec<web::api::Worker>| workers.iter().all(|worker| worker.answered > 0);
+    api.wait_for_workers("answers of all three", all).await.expect("all three answer");
+    check_books(&api).await;
+    doomed.signal(Signal::SIGKILL).expect("killed");
+    let killed = Instant::now();
+    api.wait_for_workers("two of them", |workers| workers.len() == 2).await.expect("two are left");
+    assert!(killed.elapsed() < Duration::from_secs(10), "a dead worker is noticed: {:?}", killed.elapsed());
+
+    for player in players {
+        let (numbers, times) = player.await.expect("a player");
+        assert_eq!(numbers.len(), FRAMES);
+        assert!(check_order(&numbers, true) > FRAMES * 9 / 10, "{numbers:?}");
+        assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "presentation times rise: {times:?}");
+    }
+    for ledger in check_books(&api).await {
+        assert_eq!(ledger.missing.total() + ledger.skipped + ledger.refused, 0, "{ledger:?}");
+    }
+    let workers = api.workers().await.expect("the workers");
+    assert!(workers.iter().any(|worker| worker.kind == WorkerKind::Local && worker.answered > 0));
+    assert!(workers.iter().any(|worker| worker.name == "steady" && worker.answered > 0));
+
+    steady.end().await.expect("the worker ends");
+    server.end().await.expect("the server ends");
+    camera.end().await.expect("the camera ends");
+}
+
+async fn check_books(api: &Server) -> Vec<web::api::Ledger> {
+    let mut ledgers = Vec::new();
+    for id in ["left", "right"] {
+        let ledger = api.stream(id).await.expect("the stream").ledger;
+        assert!(ledger.balances(), "{id}: {ledger:?}");
+        ledgers.push(ledger);
+    }
+    ledgers
+}
