@@ -89,19 +89,19 @@ pub fn to_planar_f32(
 fn each_row(view: &View<'_>, order: Order, mut write: impl FnMut(usize, [&[u8]; 3])) {
     let matrix = Coefficients::of(view.colour());
     let width = view.size().width() as usize;
-    // Chroma at full width, in an even number of columns, and the three channels of a row.
-    let mut blue_difference = vec![0i16; width.next_multiple_of(2)];
-    let mut red_difference = blue_difference.clone();
+    let mut shifts = Shifts::new(width);
     let mut channels = vec![0u8; 3 * width];
     let (blue, rest) = channels.split_at_mut(width);
     let (green, red) = rest.split_at_mut(width);
 
     for y in 0..view.size().height() as usize {
         if y.is_multiple_of(2) {
-            widen(view.u().row(y / 2), &mut blue_difference);
-            widen(view.v().row(y / 2), &mut red_difference);
+            shifts.fill(&matrix, view.u().row(y / 2), view.v().row(y / 2));
         }
-        matrix.convert(view.y().row(y), &blue_difference, &red_difference, blue, green, red);
+        let luma = view.y().row(y);
+        matrix.add(luma, &shifts.blue, blue);
+        matrix.add(luma, &shifts.green, green);
+        matrix.add(luma, &shifts.red, red);
         match order {
             Order::Bgr => write(y, [blue, green, red]),
             Order::Rgb => write(y, [red, green, blue]),
@@ -109,12 +109,28 @@ fn each_row(view: &View<'_>, order: Order, mut write: impl FnMut(usize, [&[u8]; 
     }
 }
 
-/// One chroma sample for two columns, centred on 0 with 8 fractional bits.
-fn widen(chroma: &[u8], out: &mut [i16]) {
-    for (out, &sample) in out.chunks_exact_mut(2).zip(chroma) {
-        let value = (i16::from(sample) - 128) << 8;
-        out[0] = value;
-        out[1] = value;
+/// What chroma adds to each channel, at full width in an even number of columns. Two rows of pixels share it.
+struct Shifts {
+    blue: Vec<i16>,
+    green: Vec<i16>,
+    red: Vec<i16>,
+}
+
+impl Shifts {
+    fn new(width: usize) -> Self {
+        let row = vec![0; width.next_multiple_of(2)];
+        Self { blue: row.clone(), green: row.clone(), red: row }
+    }
+
+    fn fill(&mut self, matrix: &Coefficients, u: &[u8], v: &[u8]) {
+        let pairs = self.blue.chunks_exact_mut(2).zip(self.green.chunks_exact_mut(2));
+        let pairs = pairs.zip(self.red.chunks_exact_mut(2));
+        for (((blue, green), red), (&u, &v)) in pairs.zip(u.iter().zip(v)) {
+            let (u, v) = ((i16::from(u) - 128) << 8, (i16::from(v) - 128) << 8);
+            blue.fill(high(u, matrix.blue_from_u));
+            green.fill(-high(u, matrix.green_from_u) - high(v, matrix.green_from_v));
+            red.fill(high(v, matrix.red_from_v));
+        }
     }
 }
 
@@ -150,16 +166,11 @@ impl Coefficients {
         }
     }
 
-    fn convert(&self, luma: &[u8], u: &[i16], v: &[i16], blue: &mut [u8], green: &mut [u8], red: &mut [u8]) {
-        // Slices of one known length: without them the loop checks six bounds a pixel and stays scalar.
-        let n = luma.len();
-        let (u, v) = (&u[..n], &v[..n]);
-        let (blue, green, red) = (&mut blue[..n], &mut green[..n], &mut red[..n]);
-        for i in 0..n {
-            let y = high(((luma[i] as i16) - self.black) << 7, self.luma) + (1 << (SUM_BITS - 1));
-            blue[i] = to_byte(y + high(u[i], self.blue_from_u));
-            green[i] = to_byte(y - high(u[i], self.green_from_u) - high(v[i], self.green_from_v));
-            red[i] = to_byte(y + high(v[i], self.red_from_v));
+    /// A channel of a row: luma, and what chroma adds.
+    fn add(&self, luma: &[u8], shifts: &[i16], out: &mut [u8]) {
+        for ((out, &luma), &shift) in out.iter_mut().zip(luma).zip(shifts) {
+            let luma = high((i16::from(luma) - self.black) << 7, self.luma);
+            *out = ((luma + shift + (1 << (SUM_BITS - 1))) >> SUM_BITS).clamp(0, 255) as u8;
         }
     }
 }
@@ -167,10 +178,6 @@ impl Coefficients {
 /// The upper half of a product: one vector instruction on every processor.
 fn high(a: i16, b: i16) -> i16 {
     ((i32::from(a) * i32::from(b)) >> 16) as i16
-}
-
-fn to_byte(sum: i16) -> u8 {
-    (sum >> SUM_BITS).clamp(0, 255) as u8
 }
 
 /// What red and blue weigh in luma; green has the rest.
