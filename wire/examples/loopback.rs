@@ -17,7 +17,12 @@ use queue::{FlowId, Key, Seq, TaskName, Ticket};
 const WINDOW: u64 = 64;
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> Result<(), Failed> {
+    // On a worker thread: the main thread would be woken across threads for each answer.
+    tokio::spawn(measure()).await?
+}
+
+async fn measure() -> Result<(), Failed> {
     let dir = std::env::temp_dir().join(format!("framelane-loopback-{}", std::process::id()));
     let authority = Authority::load_or_create(&dir)?;
     let listener = Listener::bind(([127, 0, 0, 1], 0).into(), authority.clone(), Config::default())?;
@@ -69,7 +74,7 @@ fn message(body: &Bytes) -> Message {
     Message { head: Bytes::from_static(&[0xf6]), body: body.clone() }
 }
 
-type Failed = Box<dyn std::error::Error>;
+type Failed = Box<dyn std::error::Error + Send + Sync>;
 
 async fn rate(peer: &Peer, body: &Bytes, next: &mut u64, time: Duration) -> Result<f64, Failed> {
     let (begin, mut done) = (Instant::now(), 0u32);

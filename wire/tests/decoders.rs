@@ -1,4 +1,5 @@
 //! Decoders are total: any bytes give a value or an error, and what was written is read.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 use bytes::Bytes;
 use framelane_wire::framing::{self, FrameError, Limits};

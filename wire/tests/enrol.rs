@@ -1,4 +1,5 @@
 //! Tokens and certificates: who gets in, and what the others are told.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 

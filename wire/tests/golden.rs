@@ -1,5 +1,6 @@
 //! The bytes of protocol 1. If one of these tests fails, old workers and new servers no longer
 //! understand each other: either the change is a mistake, or it is protocol 2 with another ALPN.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 use bytes::Bytes;
 use framelane_wire::framing::{self, Limits};

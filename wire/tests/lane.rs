@@ -1,4 +1,5 @@
 //! A server and a worker on loopback: jobs, cancels, credit, drain, and every way to end.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 

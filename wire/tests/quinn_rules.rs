@@ -1,5 +1,6 @@
 //! What quinn lets both ends observe, and what it does not: the reasons for the rules of protocol 1
 //! that cancel, release and credit are messages on the control stream.
+#![allow(clippy::unwrap_used, reason = "a test may panic, in its helpers too")]
 
 mod support;
 
