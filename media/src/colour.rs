@@ -55,7 +55,7 @@ pub(crate) fn to_info(size: Size, colour: Colour, rate: Option<Rate>) -> gst_vid
         Siting::TopLeft => gst_video::VideoChromaSite::COSITED,
     };
     // A frame rate of 0/1 means "variable" in caps.
-    let fps = rate.map_or(gst::Fraction::new(0, 1), |rate| fraction(rate));
+    let fps = rate.map_or(gst::Fraction::new(0, 1), fraction);
     gst_video::VideoInfo::builder(gst_video::VideoFormat::I420, size.width(), size.height())
         .colorimetry(&colorimetry)
         .chroma_site(site)

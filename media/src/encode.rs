@@ -134,6 +134,8 @@ pub struct Encoder {
     pipeline: gst::Pipeline,
     source: AppSrc,
     sink: AppSink,
+    fixed: gst::Element,
+    size: Size,
     rate: Rate,
     ring: Arc<Ring>,
     room: Arc<Semaphore>,
@@ -166,15 +168,8 @@ impl Encoder {
         // The semaphore bounds the frames inside; a second bound in bytes would drop or block.
         source.set_max_bytes(0);
         let scale = make("videoscale")?;
+        let convert = make("videoconvert")?;
         let fixed = make("capsfilter")?;
-        let caps = gst::Caps::builder("video/x-raw")
-            .field("format", "I420")
-            .field("width", size.width().cast_signed())
-            .field("height", size.height().cast_signed())
-            // Other proportions get black borders; without this the pixels would stop being square.
-            .field("pixel-aspect-ratio", gst::Fraction::new(1, 1))
-            .build();
-        fixed.set_property("caps", caps);
         let x264 = x264enc(&config)?;
         let out = make("capsfilter")?;
         let caps = gst::Caps::builder("video/x-h264")
@@ -186,7 +181,7 @@ impl Encoder {
         let ring = Ring::new(config.ring);
         let shared = Arc::new(Shared { failed: Mutex::default(), ended: watch::Sender::new(false) });
         let sink = sink(&ring, &shared)?;
-        let all = [source.upcast_ref(), &scale, &fixed, &x264, &out, sink.upcast_ref()];
+        let all = [source.upcast_ref(), &scale, &convert, &fixed, &x264, &out, sink.upcast_ref()];
         let wiring = |error: glib::BoolError| refused(error.message.into_owned());
         pipeline.add_many(all).map_err(wiring)?;
         gst::Element::link_many(all).map_err(wiring)?;
@@ -194,8 +189,18 @@ impl Encoder {
         let room = Arc::new(Semaphore::new(config.queue.max(1)));
         watch_bus(&pipeline, &ring, &shared, &room);
         let input = Mutex::default();
-        let encoder =
-            Self { pipeline, source, sink, rate: config.rate, ring: ring.clone(), room, shared, input };
+        let encoder = Self {
+            pipeline,
+            source,
+            sink,
+            fixed,
+            size,
+            rate: config.rate,
+            ring: ring.clone(),
+            room,
+            shared,
+            input,
+        };
         encoder.pipeline.set_state(gst::State::Playing).map_err(|error| refused(error.to_string()))?;
         Ok((encoder, ring))
     }
@@ -218,16 +223,24 @@ impl Encoder {
         pushed.map(drop).map_err(|_| self.why())
     }
 
-    /// Follows a change of the input's size or colour.
+    /// Follows a change of the input's size or colour. The first frame's colour becomes the output's.
     fn follow(&self, frame: &Frame) -> Result<(), Error> {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
         let now = (frame.size(), frame.colour());
-        if *input != Some(now) {
-            let caps = colour::to_info(frame.size(), frame.colour(), Some(self.rate)).to_caps();
-            let caps = caps.map_err(|error| Error::Failed(error.message.into_owned()))?;
-            self.source.set_caps(Some(&caps));
-            *input = Some(now);
+        if *input == Some(now) {
+            return Ok(());
         }
+        let caps = |size, rate| colour::to_info(size, frame.colour(), rate).to_caps();
+        let failed = |error: glib::BoolError| Error::Failed(error.message.into_owned());
+        if input.is_none() {
+            // x264enc keeps the colour that it started with in its headers, so later colours are converted
+            // into it. Square pixels: other proportions get black borders instead of another shape.
+            let mut fixed = caps(self.size, None).map_err(failed)?;
+            fixed.make_mut().iter_mut().for_each(|structure| structure.remove_field("framerate"));
+            self.fixed.set_property("caps", fixed);
+        }
+        self.source.set_caps(Some(&caps(frame.size(), Some(self.rate)).map_err(failed)?));
+        *input = Some(now);
         Ok(())
     }
 

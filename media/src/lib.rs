@@ -16,6 +16,7 @@
 //! start. Everything here starts GStreamer itself when it is first needed.
 //!
 //! ```no_run
+//! # extern crate framelane_media as media;
 //! # async fn watch() -> Result<(), Box<dyn std::error::Error>> {
 //! use media::ingest::{self, Event};
 //!
@@ -32,9 +33,6 @@
 //! }
 //! # }
 //! ```
-
-// The crate's own examples use the short name under which the workspace imports it.
-extern crate self as media;
 
 mod buffer;
 mod colour;

@@ -31,7 +31,7 @@ pub struct Packet {
     pub codec: Arc<Codec>,
 }
 
-/// The codec data of a stream. It changes with the encoder's input colour, and then its version rises.
+/// The codec data of a stream. When it changes, its version rises.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Codec {
     /// Counted from 1.

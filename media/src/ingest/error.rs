@@ -78,7 +78,7 @@ pub enum Error {
         from: String,
     },
     /// Nothing came for too long.
-    #[error("{from} gave no frame for {} s: check the camera and the network", after.as_secs_f32())]
+    #[error("{from} gave no frame for {} s: check that it is on and can be reached", after.as_secs_f32())]
     Stalled {
         /// The source.
         from: String,

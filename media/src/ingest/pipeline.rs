@@ -1,6 +1,6 @@
 //! The GStreamer pipeline of one connection to a source.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -26,7 +26,9 @@ pub(super) struct Shared {
     pub(super) timeline: Mutex<Timeline>,
     /// Frames of all connections.
     pub(super) frames: AtomicU64,
-    /// When the last frame came, or this connection began.
+    /// A frame is being handed to the channel, which may wait for room.
+    delivering: AtomicBool,
+    /// When the last frame was handed over, or this connection began.
     last_frame: Mutex<Instant>,
 }
 
@@ -36,6 +38,7 @@ impl Shared {
             control,
             timeline: Mutex::new(Timeline::new()),
             frames: AtomicU64::new(0),
+            delivering: AtomicBool::new(false),
             last_frame: Mutex::new(Instant::now()),
         }
     }
@@ -43,6 +46,11 @@ impl Shared {
     /// Starts the stall clock anew.
     pub(super) fn touch(&self) {
         *self.last_frame.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Ask this before `silent_for`: a frame is handed over before it stops being delivered.
+    pub(super) fn delivering(&self) -> bool {
+        self.delivering.load(Ordering::SeqCst)
     }
 
     pub(super) fn silent_for(&self) -> Duration {
@@ -102,6 +110,22 @@ impl Pipeline {
     pub(super) fn rewind(&self) -> bool {
         let flags = gst::SeekFlags::FLUSH | gst::SeekFlags::KEY_UNIT;
         self.pipeline.seek_simple(flags, gst::ClockTime::ZERO).is_ok()
+    }
+
+    /// Whether a demuxer stopped before it found a stream. decodebin swallows the error of a demuxer that
+    /// fails while it is being linked, and then nothing ever comes, not even the end.
+    pub(super) fn gave_up(&self) -> bool {
+        let stopped = |element: &gst::Element| {
+            element.num_src_pads() == 0
+                && element
+                    .sink_pads()
+                    .iter()
+                    .any(|pad| pad.mode() == gst::PadMode::Pull && pad.task_state() == gst::TaskState::Paused)
+        };
+        let elements = self.pipeline.iterate_all_by_element_factory_name("decodebin");
+        let mut bins = elements.into_iter().flatten();
+        let inside = bins.find_map(|bin| bin.downcast::<gst::Bin>().ok());
+        inside.is_some_and(|bin| bin.children().iter().any(stopped))
     }
 
     pub(super) fn recalculate_latency(&self) {
@@ -261,10 +285,11 @@ impl Receiver {
             gst::element_error!(sink, gst::StreamError::Format, ("{error}"));
             gst::FlowError::Error
         })?;
-        self.shared.touch();
+        self.shared.delivering.store(true, Ordering::SeqCst);
         self.shared.frames.fetch_add(1, Ordering::Relaxed);
         let taken = self.shared.control.queue().push(frame, self.when_full);
         self.shared.touch();
+        self.shared.delivering.store(false, Ordering::SeqCst);
         if taken { Ok(gst::FlowSuccess::Ok) } else { Err(gst::FlowError::Eos) }
     }
 

@@ -81,6 +81,9 @@ impl Control {
     }
 }
 
+/// How often a source without a first frame is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
 /// How one connection ended.
 enum Attempt {
     /// It was told to stop.
@@ -195,16 +198,22 @@ impl Supervisor {
             } else {
                 self.config.stall_after
             };
+            if self.shared.delivering() {
+                // The consumer takes its time; the source is not to blame.
+                self.shared.touch();
+            }
             let Some(left) = limit.checked_sub(self.shared.silent_for()).filter(|t| !t.is_zero()) else {
-                if self.shared.control.queue().is_blocked() {
-                    // The consumer takes its time; the source is not to blame.
-                    self.shared.touch();
-                    continue;
-                }
-                return Attempt::Failed(Error::Stalled { from: self.source.to_string(), after: limit });
+                return Attempt::Failed(self.silent(self.frames() == started, limit));
             };
-            let wait = gst::ClockTime::try_from(left).unwrap_or(gst::ClockTime::SECOND);
-            let Some(message) = pipeline.bus.timed_pop_filtered(wait, TYPES) else { continue };
+            let wait = if self.frames() == started { left.min(LOOK) } else { left };
+            let wait = gst::ClockTime::try_from(wait).unwrap_or(gst::ClockTime::SECOND);
+            let Some(message) = pipeline.bus.timed_pop_filtered(wait, TYPES) else {
+                if self.frames() == started && pipeline.gave_up() {
+                    let why = "it holds no stream that is understood".to_owned();
+                    return Attempt::Failed(Error::NotVideo { from: self.source.to_string(), why });
+                }
+                continue;
+            };
             match message.view() {
                 MessageView::Application(_) if self.shared.control.is_stopping() => {
                     return Attempt::Stopped;
@@ -234,6 +243,14 @@ impl Supervisor {
                 _ => {}
             }
         }
+    }
+
+    fn silent(&self, from_the_start: bool, after: Duration) -> Error {
+        let from = self.source.to_string();
+        if from_the_start && !self.source.is_network() {
+            return Error::NotVideo { from, why: format!("no frame came in {} s", after.as_secs_f32()) };
+        }
+        Error::Stalled { from, after }
     }
 
     fn frames(&self) -> u64 {

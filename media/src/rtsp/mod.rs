@@ -6,7 +6,7 @@
 //!
 //! # Every buffer between the encoder and a player
 //!
-//! A player over TCP that does not read holds back [`feed::INSIDE`] packets in its pipeline and what the
+//! A player over TCP that does not read holds back eight packets in its pipeline and what the
 //! kernel's socket takes; beyond that its reader stays behind in the ring, and at [`Config::behind`] it skips
 //! to a key frame. Over UDP nothing waits. No clock is waited for: packets go out as they come.
 

@@ -15,7 +15,7 @@ use media::{Ring, Source};
 use picture::{Colour, Frame, Pts, Rate, Size, Stamp};
 
 /// Longer than anything takes, on a machine that compiles beside the tests too.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it takes too long")
@@ -121,6 +121,8 @@ pub(crate) fn rising(frames: &[Frame]) -> bool {
 /// An encoder that is fed grey frames in real time until it is dropped.
 pub(crate) struct Scene {
     pub(crate) ring: Arc<Ring>,
+    /// Held so that a scene without a feeder stays open.
+    _encoder: Arc<Encoder>,
     feeder: tokio::task::JoinHandle<()>,
 }
 
@@ -130,14 +132,16 @@ impl Scene {
         // Seldom key frames, so that what starts quickly does so because it asked.
         config.key_interval = Some(1000);
         let (encoder, ring) = Encoder::start(config).unwrap();
+        let encoder = Arc::new(encoder);
+        let fed = encoder.clone();
         let feeder = tokio::spawn(async move {
             let mut ticks = tokio::time::interval(rate(fps).frame_time());
             for n in 0.. {
                 ticks.tick().await;
-                encoder.push(grey(n, size, fps)).await.unwrap();
+                fed.push(grey(n, size, fps)).await.unwrap();
             }
         });
-        Self { ring, feeder }
+        Self { ring, _encoder: encoder, feeder }
     }
 
     /// No more frames, while the stream stays open.
@@ -157,14 +161,29 @@ pub(crate) async fn play(url: &str, transport: &str, frames: usize, size: Size) 
     let count = frames.to_string();
     let mut player = tokio::process::Command::new("ffmpeg");
     player.args(["-v", "error", "-nostdin", "-rtsp_transport", transport, "-i", url]);
-    player.args(["-fps_mode", "passthrough", "-frames:v", &count, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"]);
+    player.args([
+        "-fps_mode",
+        "passthrough",
+        "-frames:v",
+        &count,
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "yuv420p",
+        "-",
+    ]);
     player.stdin(Stdio::null()).kill_on_drop(true);
     let run = soon(player.output()).await.expect("ffmpeg is installed");
     if !run.status.success() {
         return Err(String::from_utf8_lossy(&run.stderr).into_owned());
     }
+    Ok(middles(&run.stdout, size))
+}
+
+/// The brightness in the middle of each raw picture.
+pub(crate) fn middles(raw: &[u8], size: Size) -> Vec<u8> {
     let middle = size.pixels() / 2 + size.width() as usize / 2;
-    Ok(run.stdout.chunks_exact(size.i420_len()).map(|picture| picture[middle]).collect())
+    raw.chunks_exact(size.i420_len()).map(|picture| picture[middle]).collect()
 }
 
 /// Whether decoded brightnesses are consecutive frames.
