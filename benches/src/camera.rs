@@ -7,12 +7,13 @@ pub mod stamp;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use media::draw::Canvas;
 use media::encode::{self, Encoder};
 use media::ingest::{self, Event, Ingest};
-use media::rtsp::Server;
+use media::rtsp::{self, Server};
 use picture::{Frame, Rate, Size};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -47,11 +48,17 @@ pub struct Args {
     no_stamp: bool,
 }
 
+/// How far a client may be behind: as far as the ring reaches at ten frames a second.
+const BEHIND: Duration = Duration::from_secs(20);
+
 /// Plays until the source ends, or until Ctrl-C or SIGTERM.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     ensure!(args.addr.ip().is_loopback(), "--addr {}: only loopback, since anybody could watch", args.addr);
     media::check()?;
-    let server = Server::bind(args.addr).context("--addr")?;
+    // A camera that skips for a busy client would make its losses look like the client's.
+    let mut serving = rtsp::Config::default();
+    serving.behind = BEHIND;
+    let server = Server::bind_with(args.addr, serving).context("--addr")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?;
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?;
     let played = tokio::select! {

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 
 use framelane_bench::rig::{self, Server};
 use picture::Size;
-use support::{Player, assets, check_order, vtest};
+use support::{Player, assets, order, vtest};
 
 const FRAMES: usize = 300;
 
@@ -56,13 +56,16 @@ async fn every_frame_comes_out_once_in_order_and_with_boxes() {
     let (plain_numbers, plain_kept) = plain.await.expect("the other player");
     let times = annotated.times().await;
 
-    assert_eq!((numbers.len(), times.len()), (FRAMES, FRAMES));
+    assert_eq!(numbers.len(), FRAMES);
+    assert!(times.len() >= FRAMES - 1, "{}", times.len());
     assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "presentation times rise: {times:?}");
     let ledger = api.stream("with").await.expect("the stream").ledger;
     assert!(ledger.balances(), "{ledger:?}");
     let lost = (ledger.skipped - before.skipped) + (ledger.refused - before.refused);
-    assert!(check_order(&numbers, lost == 0) > FRAMES * 9 / 10, "most numbers can be read: {numbers:?}");
-    assert!(check_order(&plain_numbers, false) > FRAMES * 9 / 10);
+    let seen = order(&numbers);
+    assert!(seen.read > FRAMES * 9 / 10, "most numbers can be read: {numbers:?}");
+    assert!(seen.gaps <= lost, "{seen:?}, but {lost} are counted as lost: {ledger:?}");
+    assert!(order(&plain_numbers).read > FRAMES * 9 / 10);
     assert_eq!(ledger.missing.total() - before.missing.total(), 0, "{ledger:?}");
     assert!(ledger.answered >= before.answered + FRAMES as u64 / 2, "{ledger:?}");
 
@@ -93,7 +96,7 @@ async fn without_a_worker_video_flows_and_the_ledger_says_why_it_has_no_boxes() 
         numbers.push(seen.number);
     }
     assert_eq!(numbers.len(), 50);
-    assert!(check_order(&numbers, false) > 45, "{numbers:?}");
+    assert!(order(&numbers).read > 45, "{numbers:?}");
     let ledger = api.stream("alone").await.expect("the stream").ledger;
     assert!(ledger.balances(), "{ledger:?}");
     assert_eq!((ledger.answered, ledger.missing.total()), (0, ledger.missing.no_lane), "{ledger:?}");

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use models::engine::onnx::{LibraryError, Options, Runtime};
-use models::{Detector, Model, Zoo};
+use models::{Detector, Model, TaskKind, Zoo};
 use queue::{Key, ModelHash, TaskName, TaskNameError};
 
 use crate::registry::Registry;
@@ -60,6 +60,12 @@ pub fn key(model: &Model) -> Result<Key, TaskNameError> {
 }
 
 fn serve(registry: &mut Registry, model: &Model, runtime: &Runtime) -> Result<Key, wire::BoxError> {
+    if model.manifest.task != TaskKind::Detect {
+        let (name, task) = (&model.manifest.name, model.manifest.task.as_str());
+        return Err(
+            format!("the model '{name}' is for the task '{task}', which this version does not know").into()
+        );
+    }
     // Once here, so that a bad file is one error now and not one for each thread later.
     Detector::open(model, runtime, Options::default())?;
     let key = key(model)?;

@@ -72,10 +72,6 @@ impl Player {
         let times = tokio::spawn(async move {
             let mut times = Vec::new();
             while let Ok(Some(line)) = said.next_line().await {
-                // ffmpeg may set its filters up anew after the first picture, and shows it again.
-                if line.contains(" n:   0 ") {
-                    times.clear();
-                }
                 let time = line.split_once("pts_time:").and_then(|(_, rest)| rest.split(' ').next());
                 times.extend(time.and_then(|time| time.parse::<f64>().ok()));
             }
@@ -93,27 +89,35 @@ impl Player {
         Some(Seen { planes, number })
     }
 
-    /// The presentation times of all pictures, in seconds, once it has ended.
+    /// The presentation times of the pictures, in seconds, once it has ended. The first is left out: ffmpeg
+    /// gives the first packet of an RTSP stream no time, takes it for that of the second, and passes
+    /// only one of the two on.
     pub async fn times(mut self) -> Vec<f64> {
         drop(self.pictures);
         timeout(WITHIN, self.child.wait()).await.expect("ffmpeg ends").expect("its status");
-        self.times.await.expect("its words are read")
+        self.times.await.expect("its words are read").split_off(1)
     }
 }
 
-/// Checks that numbers only rise, by one where `gapless`. Pictures whose number is hidden by a box
-/// count as seen. Gives how many numbers were read.
-pub fn check_order(numbers: &[Option<u32>], gapless: bool) -> usize {
+/// What a player saw of the numbers.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Pictures whose number could be read; a box hides some.
+    pub read: usize,
+    /// Numbers that no picture had, between the first and the last.
+    pub gaps: u64,
+}
+
+/// Checks that numbers only rise, and each comes once.
+pub fn order(numbers: &[Option<u32>]) -> Order {
     let read: Vec<(usize, u32)> =
         numbers.iter().enumerate().filter_map(|(place, number)| Some((place, (*number)?))).collect();
+    let mut gaps = 0;
     for pair in read.windows(2) {
         let [(place, number), (next_place, next)] = pair else { unreachable!("windows of two") };
         let step = (next_place - place) as u32;
-        if gapless {
-            assert_eq!(*next, number + step, "{step} pictures after number {number}");
-        } else {
-            assert!(*next >= number + step, "number {next} came {step} pictures after {number}");
-        }
+        assert!(*next >= number + step, "number {next} came {step} pictures after {number}: {numbers:?}");
+        gaps += u64::from(next - number - step);
     }
-    read.len()
+    Order { read: read.len(), gaps }
 }
