@@ -1,5 +1,7 @@
 //! The encoder and its ring: nothing lost, nothing reordered, changes followed.
 
+#![allow(clippy::unwrap_used, reason = "a failure in here is a failed test")]
+
 extern crate framelane_media as media;
 
 mod support;

@@ -1,5 +1,7 @@
 //! Files and test scenes as sources: order, times, loops, the books, and what is no video.
 
+#![allow(clippy::unwrap_used, reason = "a failure in here is a failed test")]
+
 extern crate framelane_media as media;
 
 mod support;

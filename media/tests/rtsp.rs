@@ -1,5 +1,7 @@
 //! The RTSP server with foreign players (ffmpeg), and our own ingest as a player that survives its camera.
 
+#![allow(clippy::unwrap_used, reason = "a failure in here is a failed test")]
+
 extern crate framelane_media as media;
 
 mod support;

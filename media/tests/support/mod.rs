@@ -1,6 +1,7 @@
 //! What the tests share: clips made with ffmpeg, frames whose brightness tells their number, and readers.
 
 #![allow(dead_code, reason = "each test file uses its part")]
+#![allow(clippy::unwrap_used, reason = "a failure in here is a failed test")]
 
 use std::future::Future;
 use std::path::{Path, PathBuf};
