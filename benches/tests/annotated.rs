@@ -25,8 +25,7 @@ async fn every_frame_comes_out_once_in_order_and_with_boxes() {
         "[streams.with]\nsource = {url:?}\nmodel = \"nanodet-int8\"\nbudget_ms = 20000\npending = 200\nheld = 400\n\
          [streams.without]\nsource = {url:?}\n"
     );
-    let (server, api) =
-        Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
+    let (server, api) = Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
     let token = api.token(1).await.expect("a token");
     let state = folder.path().join("worker");
     let worker = rig::worker(api.quic, &token, &state, &assets(), [""; 0]).expect("a worker");
@@ -86,8 +85,7 @@ async fn without_a_worker_video_flows_and_the_ledger_says_why_it_has_no_boxes() 
     let folder = tempfile::tempdir().expect("a folder");
     let (camera, url) = rig::camera(["--source", "test:320x240@25"]).await.expect("a camera");
     let streams = format!("[streams.alone]\nsource = {url:?}\nmodel = \"nanodet-int8\"\n");
-    let (server, api) =
-        Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
+    let (server, api) = Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
     api.wait_for("alone", "a frame", |stream| stream.fps > 0.0).await.expect("frames");
     let size = Size::new(320, 240).expect("a size");
     let mut player = Player::start(&format!("rtsp://{}/alone", api.rtsp), size, 50);

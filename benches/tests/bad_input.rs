@@ -48,10 +48,10 @@ async fn a_bad_source_is_named_and_the_other_streams_go_on() {
          [streams.text]\nsource = {text:?}\n\
          [streams.refused]\nsource = \"rtsp://user:secret@{closed}/camera\"\n"
     );
-    let (server, api) =
-        Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
+    let (server, api) = Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
     let said = async |id: &str, state: State| {
-        let stream = api.wait_for(id, "its trouble", |stream| stream.state == state).await.expect("its trouble");
+        let stream =
+            api.wait_for(id, "its trouble", |stream| stream.state == state).await.expect("its trouble");
         stream.reason.unwrap_or_default()
     };
     let missing = said("missing", State::Failed).await;
@@ -97,7 +97,10 @@ fn a_wide_address_is_refused_with_the_reason() {
 #[test]
 fn a_model_that_is_not_there_is_named_with_those_that_are() {
     let text = refused("[streams.door]\nsource = \"test:\"\nmodel = \"nanodett\"\n", &[]);
-    assert!(text.contains("stream `door`") && text.contains("`nanodett`") && text.contains("nanodet-int8"), "{text}");
+    assert!(
+        text.contains("stream `door`") && text.contains("`nanodett`") && text.contains("nanodet-int8"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -105,7 +108,8 @@ fn a_model_file_that_is_not_onnx_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let model = folder.path().join("nanodet-int8");
     fs::create_dir_all(&model).expect("made");
-    fs::copy(assets_folder().join("models/nanodet-int8/model.toml"), model.join("model.toml")).expect("copied");
+    fs::copy(assets_folder().join("models/nanodet-int8/model.toml"), model.join("model.toml"))
+        .expect("copied");
     fs::write(model.join("model.onnx"), "no model").expect("written");
     let library = assets().onnxruntime;
     let library = ["--onnxruntime", library.to_str().expect("ordinary letters")];

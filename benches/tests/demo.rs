@@ -45,7 +45,8 @@ async fn it_shows_boxes_on_a_moving_picture_and_ends_quietly() {
         .expect("the demo starts");
     let mut stdout = BufReader::new(demo.stdout.take().expect("piped")).lines();
     let mut stderr = demo.stderr.take().expect("piped");
-    let ready = timeout(WITHIN, stdout.next_line()).await.expect("ready in time").expect("text").expect("a line");
+    let ready =
+        timeout(WITHIN, stdout.next_line()).await.expect("ready in time").expect("text").expect("a line");
     let mut words = ready.strip_prefix("Framelane is ready: ").expect("the ready line").split(' ');
     let (page, rtsp) = (words.next().expect("the page"), words.next().expect("the RTSP URL"));
     assert!(page.starts_with("http://127.0.0.1:") && rtsp.starts_with("rtsp://127.0.0.1:"), "{ready}");
@@ -55,7 +56,10 @@ async fn it_shows_boxes_on_a_moving_picture_and_ends_quietly() {
     let shown = Command::new("node")
         .args([script.as_ref(), page.as_ref(), picture.path().join("page.png").as_os_str()])
         .output();
-    let shown = timeout(2 * WITHIN, shown).await.expect("the page in time").expect("node is installed: run scripts/setup test");
+    let shown = timeout(2 * WITHIN, shown)
+        .await
+        .expect("the page in time")
+        .expect("node is installed: run scripts/setup test");
     let said = String::from_utf8_lossy(&shown.stdout).into_owned() + &String::from_utf8_lossy(&shown.stderr);
     assert!(shown.status.success(), "{said}");
 

@@ -1,10 +1,11 @@
 # Rust and the Debian packages. Sourced by scripts/setup.
 # shellcheck shell=bash
 
-# Building and running: the C++ compiler and libclang are for the opencv crate's bindings, the split OpenCV
-# packages because imgproc alone is 20 times smaller than libopencv-dev, Python for the model conversion.
+# Building and running. The C++ compiler, libclang and the clang command, which is asked where the headers
+# are, make the opencv crate's bindings; imgproc alone is 20 times smaller than libopencv-dev; Python converts
+# the models.
 demo_packages=(
-    ca-certificates curl g++ pkg-config libclang-dev python3 python3-venv
+    ca-certificates curl g++ pkg-config clang libclang-dev python3 python3-venv
     libopencv-imgproc-dev
     libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-plugins-base # test pictures, scaling, file and stream plumbing

@@ -126,6 +126,11 @@ pub async fn run(
                         tracing::info!(server, answered = counts.answered, failed = counts.failed, "drained");
                         return Ok(());
                     }
+                    // A server that goes while this worker leaves: what it held is given up with it.
+                    Ended::Lost(why) if stop.is_cancelled() => {
+                        tracing::warn!(server, %why, "connection lost while draining");
+                        return Ok(());
+                    }
                     Ended::Lost(why) if !config.reconnect => {
                         return Err(RunError::Lost { server: server.clone(), why });
                     }

@@ -60,7 +60,17 @@ impl Player {
         let frames = frames.to_string();
         let mut child = Command::new("ffmpeg")
             .args(["-hide_banner", "-nostats", "-rtsp_transport", "tcp", "-i", url, "-an", "-vf", "showinfo"])
-            .args(["-vsync", "passthrough", "-frames:v", &frames, "-f", "rawvideo", "-pix_fmt", "yuv420p", "-"])
+            .args([
+                "-vsync",
+                "passthrough",
+                "-frames:v",
+                &frames,
+                "-f",
+                "rawvideo",
+                "-pix_fmt",
+                "yuv420p",
+                "-",
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
