@@ -119,7 +119,7 @@ impl Stream {
 
     /// The last books, once the stream is over.
     pub fn closing_books(&self) -> Option<Books> {
-        self.status().closing_books.clone()
+        self.status().closing_books
     }
 
     /// Starts to watch the annotated pictures.

@@ -32,7 +32,12 @@ struct Site {
 }
 
 fn site() -> Site {
-    site_with(Config { greeting: Duration::from_millis(500), ..Config::default() })
+    site_with(Config::default())
+}
+
+/// Where strangers have little time.
+fn hasty() -> Site {
+    site_with(Config { greeting: Duration::from_secs(1), ..Config::default() })
 }
 
 fn site_with(config: Config) -> Site {
@@ -179,7 +184,7 @@ async fn a_workers_certificate_is_no_servers() {
 
 #[tokio::test]
 async fn a_worker_that_never_greets_is_let_go() {
-    let site = site();
+    let site = hasty();
     let identity = site.identity().await;
     let (_endpoint, silent) = site.dial(identity.tls().unwrap()).await;
     assert_eq!(code(&silent).await, Code::NoHello.varint());
@@ -192,7 +197,7 @@ async fn a_worker_that_never_greets_is_let_go() {
 
 #[tokio::test]
 async fn an_enrolment_that_never_asks_is_let_go() {
-    let site = site();
+    let site = hasty();
     let tls = tls::enrolling(site.authority.fingerprint()).unwrap();
     let (_endpoint, silent) = site.dial(tls).await;
     assert_eq!(code(&silent).await, Code::NoHello.varint());
@@ -200,7 +205,7 @@ async fn an_enrolment_that_never_asks_is_let_go() {
 
 #[tokio::test]
 async fn half_open_handshakes_are_bounded_and_end() {
-    let config = Config { greeting: Duration::from_millis(500), max_strangers: 2, ..Config::default() };
+    let config = Config { greeting: Duration::from_secs(2), max_strangers: 2, ..Config::default() };
     let site = site_with(config);
     let identity = site.identity().await;
     // Two that stop after TLS take all places for strangers.
@@ -257,7 +262,7 @@ async fn oversize_and_nonsense_greetings_are_refused() {
 
 #[tokio::test]
 async fn a_silent_worker_is_given_up_and_its_hand_outs_end() {
-    let site = site_with(Config { heartbeat: Duration::from_millis(50), ..Config::default() });
+    let site = site_with(Config { heartbeat: Duration::from_millis(200), ..Config::default() });
     let mut rogue = site.rogue().await;
     let pending = tokio::spawn(rogue.peer.hand_out(job(1), Message::default()));
     let _stream = rogue.stream().await;
@@ -268,7 +273,7 @@ async fn a_silent_worker_is_given_up_and_its_hand_outs_end() {
 
 #[tokio::test]
 async fn a_vanished_worker_is_noticed() {
-    let site = site_with(Config { heartbeat: Duration::from_millis(50), ..Config::default() });
+    let site = site_with(Config { heartbeat: Duration::from_millis(200), ..Config::default() });
     let mut rogue = site.rogue().await;
     let pending = tokio::spawn(rogue.peer.hand_out(job(1), Message::default()));
     // A process that is killed sends nothing any more.
