@@ -17,7 +17,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("framelane-media", &["framelane-picture"]),
     ("framelane-dispatch", &["framelane-queue", "framelane-wire"]),
     ("framelane-models", &["framelane-wire", "framelane-picture"]),
-    ("framelane-worker", &["framelane-wire", "framelane-models"]),
+    // Of the queue the ids alone, as in the wire: a worker orders nothing.
+    ("framelane-worker", &["framelane-wire", "framelane-models", "framelane-queue"]),
     // The only assembler. It names the types of the crates below its parts, so it uses them directly.
     (
         "framelane-server",
