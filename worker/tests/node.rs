@@ -1,5 +1,7 @@
 //! A host behind a real connection: jobs, cancels, panics, several threads.
 
+#![allow(clippy::unwrap_used, reason = "a test's helpers fail by panicking, as the test does")]
+
 mod support;
 
 use std::sync::Arc;
