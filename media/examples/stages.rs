@@ -1,4 +1,5 @@
 //! Measures each stage alone on a clip: `cargo run --release -p framelane-media --example stages -- CLIP`.
+//! CPU time stands beside the wall's: on a machine that does other things too it is the steadier one.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let source = Source::parse(&clip)?;
     for threads in [1, 2] {
         let (count, took, _) = decode(source.clone(), threads).await?;
-        println!("decode, {threads} threads: {:.0} frames/s", f64::from(count) / took.as_secs_f64());
+        report(&format!("decode, {threads} threads"), took, count);
     }
     let (_, _, frames) = decode(source, 1).await?;
     let frames: Vec<Frame> = frames.into_iter().cycle().take(KEPT).collect();
@@ -42,7 +43,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
         let mut config = encode::Config::new(frames[0].size(), Rate::new(10, 1)?);
         config.preset = preset;
         let (encoder, ring) = Encoder::start(config)?;
-        let started = Instant::now();
+        let clock = Clock::start();
         for (n, frame) in (0_u64..).zip(&frames) {
             let mut frame = frame.clone();
             frame.stamp.pts = Rate::new(10, 1)?.pts(n);
@@ -50,21 +51,17 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
         encoder.finish().await?;
         let (packets, bytes) = ring.held();
-        report(
-            &format!("encode {preset:?}, {} B/frame", bytes / packets.max(1)),
-            started.elapsed(),
-            frames.len(),
-        );
+        report(&format!("encode {preset:?}, {} B/frame", bytes / packets.max(1)), clock, frames.len());
     }
     Ok(())
 }
 
-async fn decode(source: Source, threads: u32) -> Result<(u32, Duration, Vec<Frame>), Box<dyn Error>> {
+async fn decode(source: Source, threads: u32) -> Result<(usize, Clock, Vec<Frame>), Box<dyn Error>> {
     let mut config = ingest::Config::default();
     config.pace = Pace::Fast;
     config.decoder_threads = threads;
     let mut ingest = ingest::open(source, config);
-    let (started, mut count, mut kept) = (Instant::now(), 0, Vec::new());
+    let (clock, mut count, mut kept) = (Clock::start(), 0, Vec::new());
     loop {
         match ingest.next().await {
             Event::Frame(frame) => {
@@ -74,18 +71,40 @@ async fn decode(source: Source, threads: u32) -> Result<(u32, Duration, Vec<Fram
                 }
             }
             Event::Failed(error) => return Err(error.into()),
-            Event::Ended => return Ok((count, started.elapsed(), kept)),
+            Event::Ended => return Ok((count, clock, kept)),
             _ => {}
         }
     }
 }
 
 fn each(what: &str, frames: &[Frame], mut work: impl FnMut(&Frame)) {
-    let started = Instant::now();
+    let clock = Clock::start();
     frames.iter().for_each(&mut work);
-    report(what, started.elapsed(), frames.len());
+    report(what, clock, frames.len());
 }
 
-fn report(what: &str, took: Duration, frames: usize) {
-    println!("{what}: {:.2} ms a frame", took.as_secs_f64() * 1000.0 / frames as f64);
+fn report(what: &str, clock: Clock, frames: usize) {
+    let each = |time: Duration| time.as_secs_f64() * 1000.0 / frames as f64;
+    let (wall, cpu) = (clock.wall.elapsed(), cpu_time().saturating_sub(clock.cpu));
+    println!("{what}: {:.2} ms a frame, {:.2} ms of CPU", each(wall), each(cpu));
+}
+
+struct Clock {
+    wall: Instant,
+    cpu: Duration,
+}
+
+impl Clock {
+    fn start() -> Self {
+        Self { wall: Instant::now(), cpu: cpu_time() }
+    }
+}
+
+/// The CPU time of all threads of this process; zero where there is no Linux to tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // The fields after the name, which may hold blanks: user and system time are the 12th and 13th.
+    let fields = stat.rsplit(')').next().unwrap_or_default().split_whitespace().skip(11).take(2);
+    let ticks: u64 = fields.filter_map(|field| field.parse::<u64>().ok()).sum();
+    Duration::from_millis(ticks * 10)
 }

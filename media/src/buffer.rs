@@ -126,6 +126,27 @@ mod tests {
     }
 
     #[test]
+    fn a_software_decoder_s_buffers_are_not_copied() {
+        use gst::prelude::*;
+        crate::init::start().unwrap();
+        let launch = "videotestsrc num-buffers=5 ! video/x-raw,format=I420,width=160,height=120 \
+                      ! x264enc tune=zerolatency ! avdec_h264 ! appsink name=out sync=false";
+        let pipeline = gst::parse::launch(launch).unwrap().downcast::<gst::Pipeline>().unwrap();
+        let out = pipeline.by_name("out").unwrap().downcast::<gstreamer_app::AppSink>().unwrap();
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let mut frames = 0;
+        while let Some(sample) = out.try_pull_sample(gst::ClockTime::from_seconds(60)) {
+            let info = gst_video::VideoInfo::from_caps(sample.caps().unwrap()).unwrap();
+            let decoded = sample.buffer_owned().unwrap();
+            let frame = to_frame(decoded.clone(), &info, Stamp::at(Pts::ZERO)).unwrap();
+            assert_eq!(decoded.map_readable().unwrap().as_ptr(), frame.data().as_ptr());
+            frames += 1;
+        }
+        pipeline.set_state(gst::State::Null).unwrap();
+        assert_eq!(frames, 5);
+    }
+
+    #[test]
     fn the_guard_goes_with_the_last_user_of_the_pixels() {
         crate::init::start().unwrap();
         let stamp = Stamp::at(Pts::ZERO);
