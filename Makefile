@@ -26,7 +26,6 @@ test: ## everything that must hold
 	@# The binaries first: tests start them, those of other crates too.
 	cargo build --workspace --locked --bins --tests --examples
 	cargo test --workspace --locked
-	@if ls web/tests/browser/*.test.mjs >/dev/null 2>&1; then node --test web/tests/browser/; fi
 
 # Rust's minimal profile has neither; the build server's has both.
 lint:
