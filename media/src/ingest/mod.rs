@@ -35,7 +35,7 @@ mod timeline;
 use std::sync::Arc;
 use std::time::Duration;
 
-use picture::Frame;
+use picture::{Frame, Rate};
 
 use crate::Source;
 use supervise::Control;
@@ -161,6 +161,12 @@ impl Ingest {
     /// The books as they stand now.
     pub fn counts(&self) -> Counts {
         self.control.queue().counts()
+    }
+
+    /// The frame rate that the source names; none before the first frame, or where it varies or is not named.
+    /// Only for planning: cameras name one rate and send another.
+    pub fn rate(&self) -> Option<Rate> {
+        self.control.rate()
     }
 
     /// A handle that reads the books and stops the source from elsewhere.

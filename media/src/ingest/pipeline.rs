@@ -11,7 +11,7 @@ use gst_video::{VideoInfo, VideoMeta};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
 use gstreamer_video as gst_video;
-use picture::{Pts, Size};
+use picture::{Pts, Rate, Size};
 
 use super::queue::WhenFull;
 use super::supervise::Control;
@@ -314,11 +314,13 @@ impl Receiver {
             return Some(info.clone());
         }
         let info = VideoInfo::from_caps(&caps).ok()?;
-        let fps = info.fps();
-        if fps.numer() > 0 && fps.denom() > 0 {
-            let step = f64::from(fps.denom()) / f64::from(fps.numer());
+        let part = |part: i32| u32::try_from(part).unwrap_or(0);
+        // 0/1 says that it varies.
+        let rate = Rate::new(part(info.fps().numer()), part(info.fps().denom())).ok();
+        self.shared.control.set_rate(rate);
+        if let Some(rate) = rate {
             let mut timeline = self.shared.timeline.lock().unwrap_or_else(PoisonError::into_inner);
-            timeline.set_step(Duration::from_secs_f64(step));
+            timeline.set_step(rate.frame_time());
         }
         self.info = Some((caps, info.clone()));
         Some(info)

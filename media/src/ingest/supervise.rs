@@ -1,11 +1,13 @@
 //! The thread behind an ingest: connects, watches, reconnects.
 
+use std::cell::RefCell;
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Duration;
 
 use gst::MessageView;
 use gstreamer as gst;
+use picture::Rate;
 use tokio::sync::watch;
 
 use super::backoff::Backoff;
@@ -31,6 +33,8 @@ struct State {
     stopping: bool,
     /// The bus that the thread listens to; a message on it wakes the thread.
     bus: Option<gst::Bus>,
+    /// What the source says its frame rate is.
+    rate: Option<Rate>,
 }
 
 impl Control {
@@ -40,6 +44,14 @@ impl Control {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.state().rate
+    }
+
+    pub(super) fn set_rate(&self, rate: Option<Rate>) {
+        self.state().rate = rate;
     }
 
     pub(super) fn stop(&self) {
@@ -84,6 +96,9 @@ impl Control {
 /// How often a source without a first frame is looked at.
 const LOOK: Duration = Duration::from_millis(250);
 
+/// How long a connection may take to close before it is left to close by itself.
+const CLOSE_WITHIN: Duration = Duration::from_secs(2);
+
 /// How one connection ended.
 enum Attempt {
     /// It was told to stop.
@@ -104,7 +119,8 @@ pub(super) fn start(source: Source, config: Config) -> Arc<Control> {
         stopped: Condvar::new(),
         closed: watch::Sender::new(false),
     });
-    let supervisor = Supervisor { shared: Arc::new(Shared::new(control.clone())), source, config };
+    let shared = Arc::new(Shared::new(control.clone()));
+    let supervisor = Supervisor { shared, source, config, left_behind: RefCell::default() };
     let thread = std::thread::Builder::new().name("ingest".to_owned());
     if let Err(error) = thread.spawn(move || supervisor.run()) {
         let (from, element) = ("the source".to_owned(), "thread".to_owned());
@@ -119,6 +135,8 @@ struct Supervisor {
     shared: Arc<Shared>,
     source: Source,
     config: Config,
+    /// Disconnected once the connection that was left behind is closed.
+    left_behind: RefCell<Option<mpsc::Receiver<()>>>,
 }
 
 impl Supervisor {
@@ -147,6 +165,7 @@ impl Supervisor {
                     tracing::debug!(source = %self.source, %error, ?wait, "the source failed");
                     control.queue.trouble(error.to_string());
                     control.pause(wait);
+                    self.wait_for_left_behind();
                     self.start_over(Break::Reconnect);
                 }
             }
@@ -161,8 +180,8 @@ impl Supervisor {
         timeline.start_over(why);
     }
 
-    /// One pipeline from start to end. It is closed when this returns, so that every frame that it decoded
-    /// is in the channel before what comes next.
+    /// One pipeline from start to end. A file's is closed when this returns, and of a camera's at least the
+    /// sink, so that every frame that it decoded is in the channel before what comes next.
     fn attempt(&self) -> Attempt {
         if let Source::File(path) = &self.source
             && let Err(error) = readable(path)
@@ -179,8 +198,34 @@ impl Supervisor {
         self.shared.touch();
         pipeline.play();
         let attempt = self.watch(&pipeline);
-        drop(pipeline);
+        if self.source.is_network() {
+            self.close(pipeline);
+        }
         attempt
+    }
+
+    /// Closes a connection on a thread of its own: `rtspsrc` cannot be interrupted inside a message, and a
+    /// peer whose message never ends would hold the stream for good. Only one connection is ever left
+    /// behind, because the next attempt waits for its end.
+    fn close(&self, pipeline: Pipeline) {
+        let (done, closed) = mpsc::channel();
+        let closing = std::thread::Builder::new().name("ingest-close".to_owned()).spawn(move || {
+            drop(pipeline);
+            drop(done);
+        });
+        // Without a thread the pipeline was closed right here.
+        if closing.is_ok() && closed.recv_timeout(CLOSE_WITHIN) == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::warn!(source = %self.source, "the connection does not close, because a message does not end");
+            *self.left_behind.borrow_mut() = Some(closed);
+        }
+    }
+
+    /// Waits until a connection that was left behind is closed, or until it is to stop.
+    fn wait_for_left_behind(&self) {
+        let Some(closed) = self.left_behind.take() else { return };
+        while !self.shared.control.is_stopping()
+            && closed.recv_timeout(LOOK) == Err(mpsc::RecvTimeoutError::Timeout)
+        {}
     }
 
     fn watch(&self, pipeline: &Pipeline) -> Attempt {

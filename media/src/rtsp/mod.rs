@@ -254,9 +254,14 @@ impl Inner {
             self.mounts.remove_factory(&path);
             stop.cancel();
         }
-        // Not `main.quit()` from here: before the loop runs it would be forgotten.
+        // A source on the context runs in the loop's thread alone. Called from here, `quit` would be
+        // forgotten where the loop does not run yet.
         let main = self.main.clone();
-        self.context.invoke(move || main.quit());
+        let quit = glib::idle_source_new(None, glib::Priority::HIGH, move || {
+            main.quit();
+            glib::ControlFlow::Break
+        });
+        quit.attach(Some(&self.context));
     }
 }
 
@@ -267,4 +272,18 @@ fn clients(server: &gst_rtsp::RTSPServer) -> usize {
         gst_rtsp::RTSPFilterResult::Keep
     }));
     count
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn closing_at_once_closes() {
+        for _ in 0..50 {
+            let server = Server::bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+            let closed = tokio::time::timeout(Duration::from_secs(60), server.close()).await;
+            closed.expect("the server's thread ends");
+        }
+    }
 }
