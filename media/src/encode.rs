@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use crate::init::{Missing, make};
 use crate::ring::{Bounds, Codec, Packet, Ring};
-use crate::{buffer, colour};
+use crate::{buffer, colour, range};
 
 /// How a stream is encoded.
 #[derive(Clone, Debug)]
@@ -140,7 +140,14 @@ pub struct Encoder {
     ring: Arc<Ring>,
     room: Arc<Semaphore>,
     shared: Arc<Shared>,
-    input: Mutex<Option<(Size, Colour)>>,
+    input: Mutex<Option<Input>>,
+}
+
+/// What the pipeline is set up to take. The range never changes after the first frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Input {
+    size: Size,
+    colour: Colour,
 }
 
 /// What the encoder's thread writes.
@@ -213,7 +220,7 @@ impl Encoder {
     pub async fn push(&self, frame: Frame) -> Result<(), Error> {
         let permit = self.room.clone().acquire_owned().await;
         let permit: OwnedSemaphorePermit = permit.map_err(|_| self.why())?;
-        self.follow(&frame)?;
+        let frame = self.follow(frame)?;
         if self.ring.take_key_request(Instant::now()) {
             let event = gst_video::UpstreamForceKeyUnitEvent::builder().all_headers(true).build();
             self.sink.send_event(event);
@@ -223,12 +230,15 @@ impl Encoder {
         pushed.map(drop).map_err(|_| self.why())
     }
 
-    /// Follows a change of the input's size or colour. The first frame's colour becomes the output's.
-    fn follow(&self, frame: &Frame) -> Result<(), Error> {
+    /// Follows a change of the input's size or colour. The first frame's colour becomes the output's. Gives
+    /// the frame in the output's range.
+    fn follow(&self, frame: Frame) -> Result<Frame, Error> {
         let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = (frame.size(), frame.colour());
+        let range = input.map_or(frame.colour().range, |input| input.colour.range);
+        let frame = range::to_range(frame, range);
+        let now = Input { size: frame.size(), colour: frame.colour() };
         if *input == Some(now) {
-            return Ok(());
+            return Ok(frame);
         }
         let caps = |size, rate| colour::to_info(size, frame.colour(), rate).to_caps();
         let failed = |error: glib::BoolError| Error::Failed(error.message.into_owned());
@@ -241,7 +251,7 @@ impl Encoder {
         }
         self.source.set_caps(Some(&caps(frame.size(), Some(self.rate)).map_err(failed)?));
         *input = Some(now);
-        Ok(())
+        Ok(frame)
     }
 
     fn why(&self) -> Error {

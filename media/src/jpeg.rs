@@ -7,10 +7,10 @@ use gst::prelude::*;
 use gst_app::{AppSink, AppSrc};
 use gstreamer as gst;
 use gstreamer_app as gst_app;
-use picture::{Colour, Frame, Size};
+use picture::{Colour, Frame, Range, Size};
 
 use crate::init::{Missing, make};
-use crate::{buffer, colour};
+use crate::{buffer, colour, range};
 
 /// Longer than any picture takes; an encoder that is silent for so long is broken.
 const PATIENCE: gst::ClockTime = gst::ClockTime::from_seconds(10);
@@ -49,7 +49,8 @@ impl Encoder {
         let source = make("appsrc")?.downcast::<AppSrc>().expect("appsrc is an AppSrc");
         source.set_format(gst::Format::Time);
         let convert = make("videoconvert")?;
-        // JPEG is BT.601 in full range whatever the picture was; viewers read it so without asking.
+        // JPEG is BT.601 in full range whatever the picture was; viewers read it so without asking. The range
+        // is made before this, the matrix here.
         let full = make("capsfilter")?;
         let caps = gst::Caps::builder("video/x-raw").field("format", "I420");
         full.set_property("caps", caps.field("colorimetry", "1:4:0:0").build());
@@ -73,6 +74,7 @@ impl Encoder {
     /// # Errors
     /// The encoder failed; it is of no further use.
     pub fn encode(&mut self, frame: &Frame) -> Result<Bytes, Error> {
+        let frame = &range::to_range(frame.clone(), Range::Full);
         let failed = |why: String| Error::Failed { size: frame.size(), why };
         let now = (frame.size(), frame.colour());
         if self.input != Some(now) {

@@ -41,6 +41,7 @@ pub mod encode;
 pub mod ingest;
 mod init;
 pub mod jpeg;
+mod range;
 pub mod ring;
 pub mod rtsp;
 mod source;

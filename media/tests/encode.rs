@@ -7,11 +7,14 @@ extern crate framelane_media as media;
 mod support;
 
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
+use bytes::Bytes;
 use media::encode::{Config, Encoder, Error, Quality};
 use media::ring::Bounds;
 use media::{Next, Packet, Reader};
-use picture::{Colour, Frame, Size};
+use picture::{Colour, Frame, Range, Size, Stamp};
 use support::*;
 
 async fn collect(mut reader: Reader) -> Vec<Packet> {
@@ -27,11 +30,15 @@ async fn collect(mut reader: Reader) -> Vec<Packet> {
 
 /// What ffmpeg sees in the middle of each picture.
 fn decode(packets: &[Packet], dir: &Path, size: Size) -> Vec<u8> {
+    middles(&pictures(packets, dir), size)
+}
+
+/// The raw pictures that ffmpeg decodes.
+fn pictures(packets: &[Packet], dir: &Path) -> Vec<u8> {
     let path = dir.join("out.h264");
     std::fs::write(&path, packets.iter().flat_map(|p| p.data.to_vec()).collect::<Vec<_>>()).unwrap();
     let args = format!("-i {} -fps_mode passthrough -f rawvideo -pix_fmt yuv420p", path.display());
-    let raw = std::fs::read(ffmpeg(&args, &dir.join("out.raw"))).unwrap();
-    middles(&raw, size)
+    std::fs::read(ffmpeg(&args, &dir.join("out.raw"))).unwrap()
 }
 
 #[tokio::test]
@@ -87,6 +94,41 @@ async fn another_size_and_colour_become_those_of_the_stream() {
 }
 
 #[tokio::test]
+async fn red_stays_red_when_the_matrix_or_range_changes() {
+    let full = |colour| Colour { range: Range::Full, ..colour };
+    // Pure red as each standard writes it.
+    let reds = [
+        (Colour::BT601_LIMITED, [81, 90, 240]),
+        (Colour::BT709_LIMITED, [63, 102, 240]),
+        (full(Colour::BT601_LIMITED), [76, 85, 255]),
+        (full(Colour::BT709_LIMITED), [54, 99, 255]),
+        (Colour::BT601_LIMITED, [81, 90, 240]),
+    ];
+    let (encoder, ring) = Encoder::start(Config::new(size(64, 48), rate(25))).unwrap();
+    let reader = tokio::spawn(collect(ring.subscribe()));
+    for (n, (colour, [y, u, v])) in (0..).zip(reds) {
+        let mut data = vec![y; 64 * 48];
+        data.resize(64 * 48 * 5 / 4, u);
+        data.resize(64 * 48 * 3 / 2, v);
+        let stamp = Stamp::at(rate(25).pts(n));
+        let frame = Frame::tight(stamp, size(64, 48), colour, Bytes::from(data)).unwrap();
+        encoder.push(frame).await.unwrap();
+    }
+    encoder.finish().await.unwrap();
+    let packets = reader.await.unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let seen = pictures(&packets, dir.path());
+    let seen = raw_frames(&seen, size(64, 48), Colour::BT601_LIMITED);
+    assert_eq!(seen.len(), reds.len());
+    for (n, frame) in seen.iter().enumerate() {
+        let view = frame.view();
+        let got = [view.y().row(24)[32], view.u().row(12)[16], view.v().row(12)[16]];
+        let close = got.iter().zip([81_u8, 90, 240]).all(|(got, want)| got.abs_diff(want) <= 3);
+        assert!(close, "frame {n}, {:?}: {got:?}", reds[n].0);
+    }
+}
+
+#[tokio::test]
 async fn a_reader_that_comes_later_gets_a_key_frame_made_for_it() {
     let scene = Scene::start(size(64, 48), 50);
     let mut first = scene.ring.subscribe();
@@ -100,33 +142,79 @@ async fn a_reader_that_comes_later_gets_a_key_frame_made_for_it() {
 }
 
 #[tokio::test]
-async fn a_reader_that_sleeps_stops_nobody() {
+async fn a_reader_that_sleeps_stops_nobody_and_is_told_what_it_lost() {
     let mut config = Config::new(size(64, 48), rate(25));
     config.ring = Bounds { packets: 8, bytes: 1 << 20 };
     config.key_interval = Some(5);
     config.quality = Quality::Bitrate(500);
     let (encoder, ring) = Encoder::start(config).unwrap();
     let mut sleeper = ring.subscribe();
+    let reader = tokio::spawn(lossy(ring.subscribe()));
     for n in 0..100 {
         encoder.push(grey(n, size(64, 48), 25)).await.unwrap();
     }
     encoder.finish().await.unwrap();
     assert_eq!(ring.held().0, 8);
-    assert!(matches!(sleeper.try_next(), Some(Next::Lagged(n)) if n >= 92));
-    let mut after = collect_all(&mut sleeper).await;
-    assert!(after.remove(0).key);
-    assert!(after.len() < 8);
+    let first = sleeper.try_next();
+    assert!(matches!(first, Some(Next::Lagged(n)) if n >= 92), "{first:?}");
+    let Some(Next::Lagged(lost)) = first else { panic!() };
+    let (more, packets) = lossy(sleeper).await;
+    assert_eq!((more, lost + packets.len() as u64), (0, 100), "what is lost and what came is all there was");
+    assert!(packets[0].key);
+    assert_eq!(millis(packets[0].pts), 40 * lost, "exactly the packets before it are lost");
+
+    // Whoever reads as it comes has its own account, which is complete too.
+    let (lost, packets) = soon(reader).await.unwrap();
+    assert_eq!(lost + packets.len() as u64, 100);
 }
 
-async fn collect_all(reader: &mut Reader) -> Vec<Packet> {
-    let mut packets = Vec::new();
+/// How many packets the reader lost, and those that came.
+async fn lossy(mut reader: Reader) -> (u64, Vec<Packet>) {
+    let (mut lost, mut packets) = (0, Vec::new());
     loop {
         match soon(reader.next()).await {
             Next::Packet(packet) => packets.push(packet),
-            Next::Lagged(_) => {}
-            Next::End => return packets,
+            Next::Lagged(n) => lost += n,
+            Next::End => return (lost, packets),
         }
     }
+}
+
+/// A frame's bytes that count how many like them are alive.
+struct Alive {
+    data: Bytes,
+    alive: Arc<AtomicUsize>,
+}
+
+impl AsRef<[u8]> for Alive {
+    fn as_ref(&self) -> &[u8] {
+        &self.data
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.alive.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test]
+async fn push_waits_for_room_so_no_frames_pile_up() {
+    let mut config = Config::new(size(320, 240), rate(25));
+    config.queue = 3;
+    let (encoder, ring) = Encoder::start(config).unwrap();
+    let alive = Arc::new(AtomicUsize::new(0));
+    for n in 0..100 {
+        let plain = grey(n, size(320, 240), 25);
+        alive.fetch_add(1, Ordering::SeqCst);
+        let data = Bytes::from_owner(Alive { data: plain.data().clone(), alive: alive.clone() });
+        let frame = Frame::tight(plain.stamp, plain.size(), plain.colour(), data).unwrap();
+        encoder.push(frame).await.unwrap();
+        assert!(alive.load(Ordering::SeqCst) <= 3);
+    }
+    encoder.finish().await.unwrap();
+    assert_eq!(ring.held().0, 100);
+    assert_eq!(alive.load(Ordering::SeqCst), 0);
 }
 
 #[tokio::test]

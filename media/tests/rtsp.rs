@@ -1,4 +1,4 @@
-//! The RTSP server with foreign players (ffmpeg), and our own ingest as a player that survives its camera.
+//! The RTSP server with foreign players: ffmpeg, ffprobe, and sockets that misbehave.
 
 #![allow(clippy::unwrap_used, reason = "a failure in here is a failed test")]
 
@@ -6,26 +6,16 @@ extern crate framelane_media as media;
 
 mod support;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use media::ingest::{self, Config, Event, Transport};
-use media::rtsp::{BindError, MountError, Server};
-use media::{Ring, Source};
+use media::encode::{self, Encoder};
+use media::ingest::{self, Config, Transport};
+use media::rtsp::{self, BindError, MountError, Server};
+use media::{Next, Ring, Source};
 use support::*;
-
-const SIZE: (u32, u32) = (160, 120);
-
-fn loopback() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-fn serve(scene: &Scene) -> Server {
-    let server = Server::bind(loopback()).unwrap();
-    server.mount("/camera", scene.ring.clone()).unwrap();
-    server
-}
 
 #[tokio::test]
 async fn players_over_tcp_and_udp_see_every_frame_in_order() {
@@ -57,6 +47,67 @@ async fn several_players_start_at_their_own_time() {
             assert_eq!(seen.len(), 20);
             assert!(consecutive(&seen), "{seen:?}");
         }
+    }
+    server.close().await;
+}
+
+#[tokio::test]
+async fn a_crowd_over_both_transports_starts_whenever_it_comes() {
+    let scene = Scene::start(size(SIZE.0, SIZE.1), 50);
+    let server = serve(&scene);
+    let url = server.url("/camera");
+    let mut watch = scene.ring.subscribe();
+    let mut players = Vec::new();
+    for transport in ["tcp", "udp", "tcp", "udp", "tcp", "udp"] {
+        let url = url.clone();
+        players.push(tokio::spawn(async move {
+            let seen = play(&url, transport, 40, size(SIZE.0, SIZE.1)).await.unwrap();
+            assert_eq!(seen.len(), 40, "{transport}");
+            assert!(consecutive(&seen), "{transport}: {seen:?}");
+        }));
+        // The next one comes some frames later.
+        for _ in 0..7 {
+            soon(watch.next()).await;
+        }
+    }
+    for player in players {
+        player.await.unwrap();
+    }
+    server.close().await;
+}
+
+/// What ffprobe says about the stream and its first packets.
+async fn probe(url: &str, transport: &str) -> serde_json::Value {
+    let mut probe = tokio::process::Command::new("ffprobe");
+    probe.args(["-v", "error", "-rtsp_transport", transport, "-read_intervals", "%+#20"]);
+    probe.args(["-show_packets", "-show_streams", "-of", "json", url]);
+    probe.stdin(Stdio::null()).kill_on_drop(true);
+    let run = soon(probe.output()).await.expect("ffprobe is installed");
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+    serde_json::from_slice(&run.stdout).unwrap()
+}
+
+#[tokio::test]
+async fn a_player_gets_a_key_frame_first_and_times_from_its_own_start() {
+    let scene = Scene::start(size(SIZE.0, SIZE.1), 50);
+    let server = serve(&scene);
+    // The stream is past its first key frame, and the next one by itself is 20 s away.
+    let mut watch = scene.ring.subscribe();
+    for _ in 0..60 {
+        assert!(matches!(soon(watch.next()).await, Next::Packet(_)));
+    }
+    for transport in ["tcp", "udp"] {
+        let seen = probe(&server.url("/camera"), transport).await;
+        let stream = &seen["streams"][0];
+        assert_eq!((stream["codec_name"].as_str(), stream["width"].as_u64()), (Some("h264"), Some(160)));
+        assert_eq!(stream["color_space"], "smpte170m", "{stream}");
+        let packets = seen["packets"].as_array().unwrap();
+        assert!(packets[0]["flags"].as_str().unwrap().starts_with('K'), "{transport}: {}", packets[0]);
+        // ffmpeg's parser gives the first packet of some streams no time.
+        let given = packets.iter().skip(1).map(|packet| packet["pts_time"].as_str().unwrap());
+        let times: Vec<f64> = given.map(|time| time.parse().unwrap()).collect();
+        assert!(times[0] < 0.5, "{transport}: {times:?}");
+        assert!(times.windows(2).all(|t| (t[1] - t[0] - 0.02).abs() < 0.001), "{transport}: {times:?}");
     }
     server.close().await;
 }
@@ -194,86 +245,68 @@ async fn an_ended_stream_ends_its_players() {
     server.close().await;
 }
 
-fn impatient() -> Config {
-    let mut config = Config::default();
-    config.retry_first = Duration::from_millis(20);
-    config.retry_cap = Duration::from_millis(100);
-    config
-}
-
 #[tokio::test]
-async fn a_camera_that_comes_back_continues_in_a_new_epoch() {
-    let scene = Scene::start(size(SIZE.0, SIZE.1), 50);
-    let server = serve(&scene);
+async fn a_player_that_waits_for_the_first_frame_delays_no_close() {
+    let (encoder, ring) = Encoder::start(encode::Config::new(size(SIZE.0, SIZE.1), rate(25))).unwrap();
+    let server = Server::bind(loopback()).unwrap();
+    server.mount("/camera", ring.clone()).unwrap();
     let addr = server.local_addr();
-    let mut ingest = ingest::open(Source::parse(&server.url("/camera")).unwrap(), impatient());
-    let mut last = frame(&mut ingest).await;
-    for _ in 0..10 {
-        let next = frame(&mut ingest).await;
-        assert!(next.pts() > last.pts() && next.stamp.epoch == 0);
-        last = next;
-    }
+    let mut player = TcpStream::connect(addr).unwrap();
+    let describe = format!("DESCRIBE rtsp://{addr}/camera RTSP/1.0\r\nCSeq: 1\r\n\r\n");
+    player.write_all(describe.as_bytes()).unwrap();
+    soon(async {
+        while ring.readers() == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Another player is served meanwhile.
+    let error = play(&server.url("/nothing"), "tcp", 1, size(SIZE.0, SIZE.1)).await.unwrap_err();
+    assert!(error.contains("404"), "{error}");
+    let closing = Instant::now();
     server.close().await;
-    let text = trouble(&mut ingest).await;
-    assert!(text.contains("rtsp://"), "{text}");
-
-    let server = Server::bind(addr).unwrap();
-    let other = Scene::start(size(96, 64), 50);
-    server.mount("/camera", other.ring.clone()).unwrap();
-    for _ in 0..5 {
-        let next = loop {
-            let next = frame(&mut ingest).await;
-            if next.stamp.epoch > 0 {
-                break next;
-            }
-        };
-        assert!(next.pts() > last.pts());
-        assert_eq!(next.size(), size(96, 64), "the camera's new size is followed");
-        last = next;
-    }
-    assert!(ingest.counts().balances());
-    server.close().await;
+    assert!(closing.elapsed() < Duration::from_secs(2), "{:?}", closing.elapsed());
+    // The player is told at once, not when its own patience ends.
+    player.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    let told = tokio::task::spawn_blocking(move || player.read(&mut [0; 1024]));
+    assert!(!matches!(soon(told).await.unwrap(), Err(e) if e.kind() == ErrorKind::WouldBlock));
+    drop(encoder);
 }
 
 #[tokio::test]
-async fn a_camera_that_falls_silent_is_noticed() {
+async fn a_path_that_is_taken_away_ends_its_players_and_no_others() {
     let scene = Scene::start(size(SIZE.0, SIZE.1), 50);
     let server = serve(&scene);
-    let mut config = impatient();
-    config.stall_after = Duration::from_millis(300);
-    let mut ingest = ingest::open(Source::parse(&server.url("/camera")).unwrap(), config);
-    frame(&mut ingest).await;
-    scene.freeze();
-    let text = trouble(&mut ingest).await;
-    assert!(text.contains("no frame for 0.3 s"), "{text}");
-    ingest.stop();
-    soon(ingest.closed()).await;
+    server.mount("/other", scene.ring.clone()).unwrap();
+    let player = |path| ingest::open(Source::parse(&server.url(path)).unwrap(), Config::default());
+    let (mut ended, mut stays) = (player("/camera"), player("/other"));
+    frame(&mut ended).await;
+    frame(&mut stays).await;
+    assert!(server.unmount("/camera"));
+    trouble(&mut ended).await;
+    let before = stays.counts().decoded;
+    while stays.counts().decoded < before + 20 {
+        assert!(matches!(soon(stays.next()).await, ingest::Event::Frame(_)));
+    }
     server.close().await;
 }
 
 #[tokio::test]
-async fn a_host_that_refuses_is_tried_again_and_its_password_stays_secret() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let source = Source::parse(&format!("rtsp://me:s3cret@{free}/camera")).unwrap();
-    let mut ingest = ingest::open(source, impatient());
+async fn more_players_than_allowed_are_turned_away() {
+    let scene = Scene::start(size(SIZE.0, SIZE.1), 50);
+    let mut config = rtsp::Config::default();
+    config.clients = 2;
+    let server = Server::bind_with(loopback(), config).unwrap();
+    server.mount("/camera", scene.ring.clone()).unwrap();
+    let mut players = Vec::new();
     for _ in 0..2 {
-        let text = trouble(&mut ingest).await;
-        assert!(text.contains("cannot be reached") && text.contains(&free.to_string()), "{text}");
-        assert!(text.contains("me:***@") && !text.contains("s3cret"), "{text}");
+        let mut ingest = ingest::open(Source::parse(&server.url("/camera")).unwrap(), Config::default());
+        frame(&mut ingest).await;
+        players.push(ingest);
     }
-    let stopping = Instant::now();
-    ingest.stop();
-    soon(ingest.closed()).await;
-    assert!(stopping.elapsed() < Duration::from_secs(2));
-    assert!(matches!(soon(ingest.next()).await, Event::Ended));
-}
-
-#[tokio::test]
-async fn a_wrong_path_names_the_path() {
-    let scene = Scene::start(size(SIZE.0, SIZE.1), 25);
-    let server = serve(&scene);
-    let mut ingest = ingest::open(Source::parse(&server.url("/nothing")).unwrap(), impatient());
-    let text = trouble(&mut ingest).await;
-    assert!(text.contains("/nothing") && text.contains("check the path"), "{text}");
+    play(&server.url("/camera"), "tcp", 5, size(SIZE.0, SIZE.1)).await.unwrap_err();
+    for player in &mut players {
+        frame(player).await;
+    }
     server.close().await;
 }

@@ -61,7 +61,12 @@ pub(super) fn factory(
         let reader = ring.subscribe().within(behind);
         context.spawn(async move {
             // Not `select!` inside: whatever the feeder waits for, the player's end ends it.
-            stop.run_until_cancelled_owned(feed(&source, reader, &room)).await;
+            let mut start = None;
+            stop.run_until_cancelled_owned(feed(&source, reader, &room, &mut start)).await;
+            if start.is_none() {
+                // A DESCRIBE waits for the first packet, and an end without one does not wake it.
+                gst::element_error!(source, gst::ResourceError::Read, ["the stream ended before its start"]);
+            }
             // Harmless where the player is gone; tells it where the path was taken away.
             let _ = source.end_of_stream();
         });
@@ -69,9 +74,8 @@ pub(super) fn factory(
     factory
 }
 
-/// Feeds one player until the ring or the player ends.
-async fn feed(source: &AppSrc, mut reader: Reader, room: &Notify) {
-    let mut start = None;
+/// Feeds one player until the ring or the player ends. `start` is set with its first packet.
+async fn feed(source: &AppSrc, mut reader: Reader, room: &Notify, start: &mut Option<Start>) {
     let mut jump = true;
     loop {
         while source.current_level_buffers() >= INSIDE {

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a failure in here is a failed test")]
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use media::encode::{self, Encoder};
 use media::ingest::{Event, Ingest};
+use media::rtsp::Server;
 use media::{Ring, Source};
 use picture::{Colour, Frame, Pts, Rate, Size, Stamp};
 
@@ -44,6 +46,15 @@ pub(crate) fn ffmpeg(args: &str, out: &Path) -> PathBuf {
         .expect("ffmpeg is installed");
     assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
     out.to_owned()
+}
+
+/// A clip from the assets: in `FRAMELANE_ASSETS`, else beside the crate.
+pub(crate) fn asset_clip(name: &str) -> PathBuf {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let assets = std::env::var_os("FRAMELANE_ASSETS").map_or_else(|| here.join("../assets"), PathBuf::from);
+    let clip = assets.join("clips").join(name);
+    assert!(clip.is_file(), "{} is not there: run scripts/setup test", clip.display());
+    clip
 }
 
 /// A moving picture in H.264 with reordered frames.
@@ -115,8 +126,40 @@ pub(crate) fn luma(frame: &Frame) -> Vec<u8> {
     (0..frame.size().height() as usize).flat_map(|row| y.row(row).to_vec()).collect()
 }
 
+/// The mean difference of two frames' Y, U and V.
+pub(crate) fn differences(one: &Frame, other: &Frame) -> [f64; 3] {
+    assert_eq!(one.size(), other.size());
+    let (one, other) = (one.view(), other.view());
+    [(one.y(), other.y()), (one.u(), other.u()), (one.v(), other.v())].map(|(one, other)| {
+        let rows = one.size().height() as usize;
+        let pairs = (0..rows).flat_map(|row| one.row(row).iter().zip(other.row(row)));
+        let sum: u64 = pairs.map(|(a, b)| u64::from(a.abs_diff(*b))).sum();
+        sum as f64 / one.size().pixels() as f64
+    })
+}
+
+/// Raw I420 pictures as frames, with times of no meaning.
+pub(crate) fn raw_frames(raw: &[u8], size: Size, colour: Colour) -> Vec<Frame> {
+    let frame = |data: &[u8]| Frame::tight(Stamp::at(Pts::ZERO), size, colour, Bytes::copy_from_slice(data));
+    raw.chunks_exact(size.i420_len()).map(|data| frame(data).unwrap()).collect()
+}
+
 pub(crate) fn rising(frames: &[Frame]) -> bool {
     frames.windows(2).all(|pair| pair[0].pts() < pair[1].pts())
+}
+
+/// The size of a [`serve`]d scene.
+pub(crate) const SIZE: (u32, u32) = (160, 120);
+
+/// A server on a free port that plays a scene at `/camera`.
+pub(crate) fn serve(scene: &Scene) -> Server {
+    let server = Server::bind(loopback()).unwrap();
+    server.mount("/camera", scene.ring.clone()).unwrap();
+    server
+}
+
+pub(crate) fn loopback() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 /// An encoder that is fed grey frames in real time until it is dropped.
