@@ -106,8 +106,12 @@ struct Start {
 
 impl Start {
     fn new(source: &AppSrc, packet: &Packet) -> Self {
-        let running = source.current_running_time().unwrap_or(gst::ClockTime::ZERO);
-        Self { pts: packet.pts, running }
+        // A pipeline that starts gets its clock first and its base time afterwards. In between, GStreamer's
+        // own running time is the machine's uptime, and a stream that begins there is never played.
+        let base = source.base_time().filter(|base| !base.is_zero());
+        let now = source.clock().map(|clock| clock.time());
+        let running = base.zip(now).map(|(base, now)| now.saturating_sub(base));
+        Self { pts: packet.pts, running: running.unwrap_or(gst::ClockTime::ZERO) }
     }
 
     /// The packet with the player's time, without copying its data.
