@@ -15,6 +15,9 @@ use crate::backoff::{Backoff, Trouble};
 use crate::host::Host;
 use session::{Ended, Session};
 
+/// How long a stop waits for a connection that is being made.
+const LAST_TRY: Duration = Duration::from_secs(1);
+
 /// How a worker keeps its connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -107,10 +110,17 @@ pub async fn run(
     let mut backoff = Backoff::new(config.retry_first, config.retry_most);
     let mut trouble = Trouble::default();
     loop {
+        let connecting = wire::node::connect(server, identity, hello.clone(), config.wire.clone());
+        tokio::pin!(connecting);
         let connected = tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
-            connected = wire::node::connect(server, identity, hello.clone(), config.wire.clone()) => connected,
+            // The server may count this worker in by now and hand work out, so it is not left without a
+            // word: the session below says it. Who does not answer in time has not counted it in.
+            () = stop.cancelled() => match tokio::time::timeout(LAST_TRY, &mut connecting).await {
+                Ok(Ok(connected)) => Ok(connected),
+                _ => return Ok(()),
+            },
+            connected = &mut connecting => connected,
         };
         match connected {
             Ok((node, jobs)) => {
