@@ -32,6 +32,10 @@ async fn a_killed_worker_costs_no_frame_and_no_order() {
     let (steady, doomed) = (start("steady"), start("doomed"));
     api.wait_for_workers("three of them", |workers| workers.len() == 3).await.expect("three workers");
 
+    for id in ["left", "right"] {
+        api.wait_for(id, "a frame", |stream| stream.fps > 0.0).await.expect("frames");
+    }
+
     let play = |id: &str| {
         let size = Size::new(768, 576).expect("a size");
         let mut player = Player::start(&format!("rtsp://{}/{id}", api.rtsp), size, FRAMES);
@@ -53,16 +57,21 @@ async fn a_killed_worker_costs_no_frame_and_no_order() {
     api.wait_for_workers("two of them", |workers| workers.len() == 2).await.expect("two are left");
     assert!(killed.elapsed() < Duration::from_secs(10), "a dead worker is noticed: {:?}", killed.elapsed());
 
+    let mut gaps = 0;
     for player in players {
         let (numbers, times) = player.await.expect("a player");
         assert_eq!(numbers.len(), FRAMES);
         let seen = order(&numbers);
         assert!(seen.read > FRAMES * 9 / 10, "{numbers:?}");
+        gaps += seen.gaps;
         assert!(times.windows(2).all(|pair| pair[0] < pair[1]), "presentation times rise: {times:?}");
     }
+    let mut before_the_queue = 0;
     for ledger in check_books(&api).await {
         assert_eq!(ledger.missing.total(), 0, "what was admitted is answered: {ledger:?}");
+        before_the_queue += ledger.skipped + ledger.refused;
     }
+    assert!(gaps <= before_the_queue, "{gaps} numbers never came, {before_the_queue} are counted");
     let workers = api.workers().await.expect("the workers");
     assert!(workers.iter().any(|worker| worker.kind == WorkerKind::Local && worker.answered > 0));
     assert!(workers.iter().any(|worker| worker.name == "steady" && worker.answered > 0));

@@ -105,7 +105,9 @@ impl Player {
     pub async fn times(mut self) -> Vec<f64> {
         drop(self.pictures);
         timeout(WITHIN, self.child.wait()).await.expect("ffmpeg ends").expect("its status");
-        self.times.await.expect("its words are read").split_off(1)
+        let mut times = self.times.await.expect("its words are read");
+        assert!(!times.is_empty(), "ffmpeg played nothing");
+        times.split_off(1)
     }
 }
 
