@@ -24,6 +24,9 @@ pub(super) const INSIDE: u64 = 8;
 const LAUNCH: &str = "( appsrc name=feed format=time is-live=true ! h264parse config-interval=-1 \
                       ! rtph264pay name=pay0 pt=96 config-interval=-1 aggregate-mode=zero-latency )";
 
+/// `GST_STATE_PLAYING`, which the signal gives as a number.
+const PLAYING: i32 = 4;
+
 /// Makes a pipeline for each player.
 pub(super) fn factory(
     ring: Arc<Ring>,
@@ -41,8 +44,14 @@ pub(super) fn factory(
             tracing::error!("an RTSP player's pipeline has no appsrc");
             return;
         };
-        // Packets go out as they come; waiting for their time would only add delay.
+        // Packets go out as they come. A player's PLAY turns waiting for their times on again, and by
+        // then the pipeline's time may have begun anew: every packet would wait for seconds, for ever.
         media.set_rate_control(false);
+        media.connect_new_state(|media, state| {
+            if state == PLAYING {
+                media.set_rate_control(false);
+            }
+        });
         let caps = gst::Caps::builder("video/x-h264")
             .field("stream-format", "byte-stream")
             .field("alignment", "au")
