@@ -16,7 +16,7 @@ use anyhow::Context;
 use dispatch::Coordinator;
 use models::detect::Detect;
 use models::{Model, Zoo};
-use picture::Size;
+use picture::{Rate, Size};
 use queue::{Books, FlowId, Key, ModelHash, TaskName};
 use web::api;
 use wire::Task;
@@ -47,6 +47,8 @@ struct Status {
     state: api::State,
     reason: Option<String>,
     size: Option<Size>,
+    /// What the source says of itself; the output plans with it.
+    rate: Option<Rate>,
     ring: Option<Arc<media::Ring>>,
     closing_books: Option<Books>,
 }

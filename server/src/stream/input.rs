@@ -74,7 +74,7 @@ impl Input {
 
     /// Offers a frame; false when the flow takes no more.
     async fn admit(&mut self, frame: Frame, ingest: &Ingest) -> bool {
-        self.running();
+        self.running(ingest);
         let admission = Admission {
             ask: self.stream.model.is_some(),
             captured_at: frame.stamp.captured_at,
@@ -92,11 +92,12 @@ impl Input {
         self.inlet.source(counts).await.is_ok() && refused.why == Refusal::Full
     }
 
-    fn running(&self) {
+    fn running(&self, ingest: &Ingest) {
         let mut status = self.stream.status();
         if status.state != State::Running {
             status.state = State::Running;
             status.reason = None;
+            status.rate = ingest.rate();
         }
     }
 

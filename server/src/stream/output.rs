@@ -133,7 +133,8 @@ fn started(stream: &Stream, source: Size, rtsp: &rtsp::Server) -> anyhow::Result
         _ => Size::new((source.width() & !1).max(2), (source.height() & !1).max(2))?,
     };
     // Only plans the rate control: frames keep their own times.
-    let rate = Rate::new(30, 1).expect("30/1 is a rate");
+    let named = stream.status().rate;
+    let rate = named.unwrap_or_else(|| Rate::new(30, 1).expect("30/1 is a rate"));
     let mut config = encode::Config::new(size, rate);
     config.key_interval = Some(output.key_frame_every.get());
     if let Some(kbps) = output.bitrate_kbps {
