@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 
-use dispatch::{Admission, Done, Finish, Prepare, Unprepared, lane};
+use dispatch::{Admission, Done, Finish, Link, Prepare, Unprepared, lane};
 use framelane_dispatch as dispatch;
 use queue::{Key, Policy, TaskName, WorkerId};
 use tokio::sync::oneshot;
@@ -28,7 +28,7 @@ impl Prepare for Lines {
     type Task = WordCount;
     type Item = String;
 
-    fn prepare(&self, line: &String) -> Result<Cbor<String>, Unprepared> {
+    fn prepare(&self, line: &String, _: &Link) -> Result<Cbor<String>, Unprepared> {
         Ok(Cbor(line.clone()))
     }
 }

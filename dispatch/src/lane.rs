@@ -18,7 +18,7 @@ use wire::{Message, PayloadError, Timings};
 
 use crate::Stopped;
 use crate::command::{Command, Reply};
-use crate::prepare::{Unprepared, Work};
+use crate::prepare::{Link, Unprepared, Work};
 
 /// What the queue asks of a lane.
 pub enum Order {
@@ -50,8 +50,8 @@ impl HandOut {
     }
 
     /// Makes the job in its wire form.
-    pub fn encoded(&self) -> Result<Message, Unprepared> {
-        self.work.encoded()
+    pub fn encoded(&self, link: &Link) -> Result<Message, Unprepared> {
+        self.work.encoded(link)
     }
 
     /// Makes the job as a value of the task's job type.

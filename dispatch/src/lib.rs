@@ -34,7 +34,7 @@ mod prepare;
 pub use coordinator::{Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};
 pub use flow::{Admission, Inlet, Outlet, Refusal, Refused};
-pub use prepare::{AnswerOf, JobOf, Prepare, Unprepared};
+pub use prepare::{AnswerOf, JobOf, Link, Prepare, Unprepared};
 
 /// The queue has stopped: its driver was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

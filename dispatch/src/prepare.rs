@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::sync::Arc;
+use std::time::Duration;
 
 use wire::{Message, PayloadError, Task};
 
@@ -23,7 +24,20 @@ pub trait Prepare: Send + Sync + 'static {
     type Item: Send + Sync + 'static;
 
     /// Makes the job. An error settles the part as missing, since no other lane would fare better.
-    fn prepare(&self, item: &Self::Item) -> Result<JobOf<Self>, Unprepared>;
+    fn prepare(&self, item: &Self::Item, link: &Link) -> Result<JobOf<Self>, Unprepared>;
+}
+
+/// The way to the worker that a job is made for, so that a thin one can be given a smaller job.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
+pub enum Link {
+    /// A thread of this process: the job is handed over as it is.
+    Local,
+    /// A connection over a network.
+    Remote {
+        /// The round trip time as the connection measures it.
+        rtt: Duration,
+    },
 }
 
 /// An item that no job can be made of.
@@ -34,7 +48,7 @@ pub struct Unprepared(pub String);
 /// A part's work with its types erased, so that flows of different tasks share one queue.
 pub(crate) trait Work: Send + Sync {
     /// The job as it crosses the wire.
-    fn encoded(&self) -> Result<Message, Unprepared>;
+    fn encoded(&self, link: &Link) -> Result<Message, Unprepared>;
     /// The job as a value, for a lane in this process.
     fn typed(&self) -> Result<Box<dyn Any + Send>, Unprepared>;
     /// The answer out of its wire form.
@@ -48,13 +62,13 @@ pub(crate) struct PartWork<P: Prepare> {
 }
 
 impl<P: Prepare> Work for PartWork<P> {
-    fn encoded(&self) -> Result<Message, Unprepared> {
-        let job = self.prepare.prepare(&self.item)?;
+    fn encoded(&self, link: &Link) -> Result<Message, Unprepared> {
+        let job = self.prepare.prepare(&self.item, link)?;
         wire::encode(job).map_err(|error| Unprepared(error.to_string()))
     }
 
     fn typed(&self) -> Result<Box<dyn Any + Send>, Unprepared> {
-        Ok(Box::new(self.prepare.prepare(&self.item)?))
+        Ok(Box::new(self.prepare.prepare(&self.item, &Link::Local)?))
     }
 
     fn decode(&self, answer: Message) -> Result<Box<dyn Any + Send>, PayloadError> {

@@ -4,7 +4,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use dispatch::lane::{HandOut, Join, Label, Order, Reporter};
-use dispatch::{Admission, Coordinator, Inlet, Outlet, Prepare, Refusal, Unprepared};
+use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Refusal, Unprepared};
 use framelane_dispatch as dispatch;
 use queue::{Failure, Key, LaneKey, NoLane, Policy, Reason, TaskName, Verdict, WhenFull, WorkerId};
 use tokio::sync::mpsc::Receiver;
@@ -24,7 +24,7 @@ impl Prepare for Numbers {
     type Task = Double;
     type Item = u32;
 
-    fn prepare(&self, item: &u32) -> Result<Cbor<u32>, Unprepared> {
+    fn prepare(&self, item: &u32, _: &Link) -> Result<Cbor<u32>, Unprepared> {
         if *item == 13 { Err(Unprepared("unlucky".into())) } else { Ok(Cbor(*item)) }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use dispatch::{Admission, Coordinator, Done, Finish, Prepare, Unprepared, lane};
+use dispatch::{Admission, Coordinator, Done, Finish, Link, Prepare, Unprepared, lane};
 use framelane_dispatch as dispatch;
 use queue::{Books, Key, Policy, Seq, TaskName, WorkerId};
 use tokio::sync::oneshot;
@@ -46,7 +46,7 @@ impl Prepare for Lines {
     type Task = WordCount;
     type Item = String;
 
-    fn prepare(&self, line: &String) -> Result<Cbor<String>, Unprepared> {
+    fn prepare(&self, line: &String, _: &Link) -> Result<Cbor<String>, Unprepared> {
         Ok(Cbor(line.clone()))
     }
 }

@@ -17,7 +17,7 @@ use wire::server::{Event, Events, HandOutError, Peer};
 use wire::{Closed, Unprocessed};
 
 use super::{HandOut, Join, Label, Order, Reporter};
-use crate::{Coordinator, Stopped};
+use crate::{Coordinator, Link, Stopped};
 
 /// Lets the worker join, and serves its connection until it ends; gives the reason for the end.
 ///
@@ -114,7 +114,7 @@ async fn exchange(
     cancel: CancellationToken,
 ) -> Result<Ticket, Stopped> {
     let ticket = hand_out.ticket;
-    let job = match hand_out.encoded() {
+    let job = match hand_out.encoded(&Link::Remote { rtt: peer.rtt() }) {
         Ok(job) => job,
         Err(unprepared) => {
             tracing::debug!(?ticket, %unprepared, "no job");

@@ -1,6 +1,6 @@
 //! From a frame to the picture that a detector is sent.
 
-use dispatch::{Prepare, Unprepared};
+use dispatch::{Link, Prepare, Unprepared};
 use models::detect::{Detect, DetectJob};
 use picture::{Frame, Size};
 
@@ -14,7 +14,7 @@ impl Prepare for Letterbox {
     type Task = Detect;
     type Item = Frame;
 
-    fn prepare(&self, frame: &Frame) -> Result<DetectJob, Unprepared> {
+    fn prepare(&self, frame: &Frame, _: &Link) -> Result<DetectJob, Unprepared> {
         Ok(DetectJob::from(picture::scale(frame, self.input)))
     }
 }
