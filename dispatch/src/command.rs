@@ -3,15 +3,14 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use queue::{
-    Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, SourceCounts, Taken, Ticket, WorkerId,
-};
+use queue::{Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, SourceCounts, Taken, Ticket, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 
 use crate::coordinator::Snapshot;
 use crate::lane::{Label, Order};
 use crate::prepare::Work;
+use crate::room::Room;
 
 /// An item of any flow.
 pub(crate) type Item = Arc<dyn Any + Send + Sync>;
@@ -24,9 +23,14 @@ pub(crate) struct Reply {
     pub(crate) timings: Timings,
 }
 
+/// What became of one hand-out.
+pub(crate) enum Report {
+    Answered(Ticket, Result<Reply, Failure>),
+    Released(Ticket),
+}
+
 pub(crate) type Core = queue::Dispatcher<Item, Payload, Reply>;
 pub(crate) type Offer = queue::Offer<Item, Payload>;
-pub(crate) type Refused = queue::Refused<Item, Payload>;
 
 /// What an outlet gets for one request.
 pub(crate) enum Takings {
@@ -36,19 +40,16 @@ pub(crate) enum Takings {
     Closed(Box<Books>),
 }
 
-/// One request to the owner. None waits inside the owner: what cannot be served at once is parked
-/// there, at most one offer and one take per flow.
+/// One request to the owner. None waits inside the owner but a take, at most one per flow. An offer
+/// has room already, see [`Room`](crate::room::Room).
 pub(crate) enum Command {
     Open {
         policy: Policy,
-        reply: oneshot::Sender<FlowId>,
+        reply: oneshot::Sender<(FlowId, Arc<Room>)>,
     },
     Offer {
         flow: FlowId,
         offer: Offer,
-        /// Whether a full flow parks the offer until there is room.
-        wait: bool,
-        reply: oneshot::Sender<Result<Seq, Refused>>,
     },
     Source {
         flow: FlowId,
@@ -89,14 +90,10 @@ pub(crate) enum Command {
         lane: LaneId,
         credit: u32,
     },
-    Answer {
+    /// What became of hand-outs of one lane, in the order in which they ended.
+    Report {
         lane: LaneId,
-        ticket: Ticket,
-        result: Result<Reply, Failure>,
-    },
-    Released {
-        lane: LaneId,
-        ticket: Ticket,
+        reports: Vec<Report>,
     },
     Drain {
         lane: LaneId,

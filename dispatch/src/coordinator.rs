@@ -47,8 +47,8 @@ impl Coordinator {
     ) -> Result<(Inlet<P>, Outlet<P>), Stopped> {
         let close = self.permit().await?;
         let forget = self.permit().await?;
-        let flow = self.ask(|reply| Command::Open { policy, reply }).await?;
-        let inlet = Inlet::new(flow, key, Arc::new(prepare), self.commands.clone(), close);
+        let (flow, room) = self.ask(|reply| Command::Open { policy, reply }).await?;
+        let inlet = Inlet::new(flow, key, Arc::new(prepare), room, self.commands.clone(), close);
         Ok((inlet, Outlet::new(flow, self.commands.clone(), forget)))
     }
 

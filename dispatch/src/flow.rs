@@ -4,14 +4,15 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Instant;
 
-use queue::{Books, FlowId, Key, RefusedWhy, Seq, SourceCounts, Taken, Verdict};
+use queue::{Books, FlowId, Key, Seq, SourceCounts, Taken, Verdict};
 use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 
 use crate::Stopped;
-use crate::command::{Command, Item, Offer, Payload, Refused as Handed, Reply, Takings};
+use crate::command::{Command, Item, Offer, Payload, Reply, Takings};
 use crate::finish::{Done, Finish};
 use crate::prepare::{AnswerOf, PartWork, Prepare};
+use crate::room::{NoRoom, Room};
 
 /// An item at the door of the queue.
 pub struct Admission<I> {
@@ -37,8 +38,8 @@ impl<I> Admission<I> {
 /// gives up.
 #[derive(Debug)]
 pub struct Refused<I> {
-    /// The item. None if the queue stopped before it answered.
-    pub item: Option<Arc<I>>,
+    /// The item.
+    pub item: I,
     /// Why.
     pub why: Refusal,
 }
@@ -63,6 +64,9 @@ pub struct Inlet<P: Prepare> {
     flow: FlowId,
     key: Key,
     prepare: Arc<P>,
+    /// The number of the next item: every offer that is sent is admitted, in this order.
+    next: Seq,
+    room: Arc<Room>,
     commands: mpsc::Sender<Command>,
     close: Option<mpsc::OwnedPermit<Command>>,
 }
@@ -72,20 +76,29 @@ impl<P: Prepare> Inlet<P> {
         flow: FlowId,
         key: Key,
         prepare: Arc<P>,
+        room: Arc<Room>,
         commands: mpsc::Sender<Command>,
         close: mpsc::OwnedPermit<Command>,
     ) -> Self {
-        Inlet { flow, key, prepare, commands, close: Some(close) }
+        Inlet { flow, key, prepare, next: Seq(0), room, commands, close: Some(close) }
     }
 
     /// Offers an item; a full flow hands it back.
     pub async fn offer(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
-        self.submit(admission, false).await
+        match self.room.one_now() {
+            Ok(place) => place.forget(),
+            Err(why) => return Err(self.refused(admission, why)),
+        }
+        self.admit(admission).await
     }
 
-    /// Offers an item and waits while the flow is full.
+    /// Offers an item and waits while the flow is full. Dropping the future drops the item.
     pub async fn send(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
-        self.submit(admission, true).await
+        match self.room.one().await {
+            Ok(place) => place.forget(),
+            Err(why) => return Err(self.refused(admission, why)),
+        }
+        self.admit(admission).await
     }
 
     /// Brings the source's counters up to date without an item.
@@ -96,7 +109,23 @@ impl<P: Prepare> Inlet<P> {
     /// Ends the flow; what was admitted still leaves. Dropping the inlet does the same.
     pub fn close(self) {}
 
-    async fn submit(&mut self, admission: Admission<P::Item>, wait: bool) -> Result<Seq, Refused<P::Item>> {
+    fn refused(&self, admission: Admission<P::Item>, why: NoRoom) -> Refused<P::Item> {
+        let why = match why {
+            NoRoom::Full => Refusal::Full,
+            NoRoom::Closed if self.commands.is_closed() => Refusal::Stopped,
+            NoRoom::Closed => Refusal::Closed,
+        };
+        Refused { item: admission.item, why }
+    }
+
+    /// Sends an item for which there is room.
+    async fn admit(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
+        // A future dropped here leaves its place unused.
+        let unused = Unused(&self.room);
+        let Ok(slot) = self.commands.reserve().await else {
+            return Err(Refused { item: admission.item, why: Refusal::Stopped });
+        };
+        std::mem::forget(unused);
         let item = Arc::new(admission.item);
         let parts = if admission.ask {
             let work = PartWork { prepare: Arc::clone(&self.prepare), item: Arc::clone(&item) };
@@ -111,16 +140,19 @@ impl<P: Prepare> Inlet<P> {
             captured_at: admission.captured_at,
             source: admission.source,
         };
-        let (reply, answer) = oneshot::channel();
-        let command = Command::Offer { flow: self.flow, offer, wait, reply };
-        if let Err(mpsc::error::SendError(Command::Offer { offer, .. })) = self.commands.send(command).await {
-            return Err(Refused { item: item_of::<P>(offer), why: Refusal::Stopped });
-        }
-        match answer.await {
-            Ok(Ok(seq)) => Ok(seq),
-            Ok(Err(refused)) => Err(handed_back::<P>(refused)),
-            Err(_) => Err(Refused { item: None, why: Refusal::Stopped }),
-        }
+        slot.send(Command::Offer { flow: self.flow, offer });
+        let seq = self.next;
+        self.next = Seq(seq.0 + 1);
+        Ok(seq)
+    }
+}
+
+/// A place that was taken and is not filled.
+struct Unused<'a>(&'a Room);
+
+impl Drop for Unused<'_> {
+    fn drop(&mut self) {
+        self.0.add(1);
     }
 }
 
@@ -130,18 +162,6 @@ impl<P: Prepare> Drop for Inlet<P> {
             permit.send(Command::Close { flow: self.flow });
         }
     }
-}
-
-fn handed_back<P: Prepare>(refused: Handed) -> Refused<P::Item> {
-    let why = match refused.why {
-        RefusedWhy::Full => Refusal::Full,
-        _ => Refusal::Closed,
-    };
-    Refused { item: item_of::<P>(refused.offer), why }
-}
-
-fn item_of<P: Prepare>(offer: Offer) -> Option<Arc<P::Item>> {
-    offer.item.downcast::<P::Item>().ok()
 }
 
 /// Where places leave a flow, in order, once each.

@@ -6,6 +6,7 @@
 //! it still held goes back to the front of its flows.
 
 pub mod local;
+mod pace;
 pub mod quic;
 
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use tokio::sync::mpsc;
 use wire::{Message, PayloadError, Timings};
 
 use crate::Stopped;
-use crate::command::{Command, Reply};
+use crate::command::{Command, Reply, Report};
 use crate::prepare::{Link, Unprepared, Work};
 
 /// What the queue asks of a lane.
@@ -144,13 +145,17 @@ impl Reporter {
         ticket: Ticket,
         result: Result<(Box<dyn std::any::Any + Send>, Timings), Failure>,
     ) -> Result<(), Stopped> {
-        let result = result.map(|(value, timings)| Reply { value, timings });
-        self.send(Command::Answer { lane: self.lane(), ticket, result }).await
+        self.report(vec![answered(ticket, result)]).await
     }
 
     /// Lets go of a cancelled hand-out.
     pub async fn released(&self, ticket: Ticket) -> Result<(), Stopped> {
-        self.send(Command::Released { lane: self.lane(), ticket }).await
+        self.report(vec![Report::Released(ticket)]).await
+    }
+
+    /// Several of the above at once, in order.
+    pub(crate) async fn report(&self, reports: Vec<Report>) -> Result<(), Stopped> {
+        self.send(Command::Report { lane: self.lane(), reports }).await
     }
 
     /// Sets how many hand-outs the lane may hold at a time.
@@ -176,28 +181,21 @@ impl Reporter {
         }
     }
 
-    /// [`answered`](Self::answered) for a thread outside the runtime.
-    pub(crate) fn answered_blocking(
-        &self,
-        ticket: Ticket,
-        result: Result<(Box<dyn std::any::Any + Send>, Timings), Failure>,
-    ) -> Result<(), Stopped> {
-        let result = result.map(|(value, timings)| Reply { value, timings });
-        self.send_blocking(Command::Answer { lane: self.lane(), ticket, result })
-    }
-
-    /// [`released`](Self::released) for a thread outside the runtime.
-    pub(crate) fn released_blocking(&self, ticket: Ticket) -> Result<(), Stopped> {
-        self.send_blocking(Command::Released { lane: self.lane(), ticket })
-    }
-
-    fn send_blocking(&self, command: Command) -> Result<(), Stopped> {
-        self.inner.commands.blocking_send(command).map_err(|_| Stopped)
+    /// [`report`](Self::report) for a thread outside the runtime.
+    pub(crate) fn report_blocking(&self, reports: Vec<Report>) -> Result<(), Stopped> {
+        self.inner.commands.blocking_send(Command::Report { lane: self.lane(), reports }).map_err(|_| Stopped)
     }
 
     async fn send(&self, command: Command) -> Result<(), Stopped> {
         self.inner.commands.send(command).await.map_err(|_| Stopped)
     }
+}
+
+pub(crate) fn answered(
+    ticket: Ticket,
+    result: Result<(Box<dyn std::any::Any + Send>, Timings), Failure>,
+) -> Report {
+    Report::Answered(ticket, result.map(|(value, timings)| Reply { value, timings }))
 }
 
 /// A lane that joins.

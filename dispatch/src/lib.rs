@@ -20,8 +20,9 @@
 //! Outlet ◀──take── └───────┘
 //! ```
 //!
-//! Nothing here waits inside the owner: a request that cannot be served at once is parked, at most
-//! one offer and one take per flow, and a lane that does not read its orders is lost.
+//! Nothing here waits inside the owner: a take that cannot be served at once is parked, one per flow; an
+//! inlet knows of room ahead and offers nothing without it; and a lane that does not read its orders is
+//! lost.
 
 mod command;
 mod coordinator;
@@ -30,6 +31,7 @@ mod flow;
 pub mod lane;
 mod owner;
 mod prepare;
+mod room;
 
 pub use coordinator::{Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};

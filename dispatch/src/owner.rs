@@ -3,31 +3,42 @@
 //! flow, so neither can hold the others up.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use queue::{Answered, Books, FlowId, LaneId, Seq, Step};
+use queue::{Answered, Books, FlowId, LaneId, Step};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
-use crate::command::{Command, Core, Offer, Refused, Takings};
+use crate::command::{Command, Core, Offer, Report, Takings};
 use crate::coordinator::Snapshot;
 use crate::lane::{HandOut, Label, Order, View};
+use crate::room::Room;
 
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
 /// few enough that a burst of offers does not delay the answers behind it.
 const REQUESTS_A_TURN: usize = 128;
 
 /// The owner's side of a flow.
-#[derive(Default)]
 struct Flow {
-    /// An offer that waits for room, and who waits for its number.
-    parked_offer: Option<(Offer, oneshot::Sender<Result<Seq, Refused>>)>,
+    /// Places that the inlet may fill. Those it was given and has not filled are counted in `given`, so
+    /// that no more is ever given than [`queue::Dispatcher::room`] says.
+    room: Arc<Room>,
+    given: usize,
+    /// Whether its room may have changed since the inlet was last told.
+    stirred: bool,
     /// An outlet that waits for a settled place.
     parked_take: Option<(usize, oneshot::Sender<Takings>)>,
     /// The flow's last books, once it is over.
     closed: Option<Box<Books>>,
     /// Nobody will take from it any more.
     forgotten: bool,
+}
+
+impl Flow {
+    fn new(room: Arc<Room>) -> Self {
+        Flow { room, given: 0, stirred: false, parked_take: None, closed: None, forgotten: false }
+    }
 }
 
 /// The owner's side of a lane.
@@ -39,18 +50,28 @@ struct Lane {
 pub(crate) struct Owner {
     core: Core,
     flows: HashMap<FlowId, Flow>,
+    /// The flows that are stirred.
+    stirred: Vec<FlowId>,
     lanes: HashMap<LaneId, Lane>,
+}
+
+impl Drop for Owner {
+    /// Inlets that wait for room must not wait for one who is gone.
+    fn drop(&mut self) {
+        self.flows.values().for_each(|flow| flow.room.close());
+    }
 }
 
 impl Owner {
     pub(crate) fn new(config: queue::Config) -> Self {
-        Owner { core: Core::new(config), flows: HashMap::new(), lanes: HashMap::new() }
+        Owner { core: Core::new(config), flows: HashMap::new(), stirred: Vec::new(), lanes: HashMap::new() }
     }
 
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Command>) {
         let mut turn = Vec::with_capacity(REQUESTS_A_TURN);
         loop {
             let due = self.settle(now());
+            self.give_room();
             let timer = async {
                 match due {
                     Some(due) => sleep_until(due.into()).await,
@@ -80,7 +101,8 @@ impl Owner {
                 Step::Assign { lane, ticket } => self.assign(lane, ticket, now),
                 Step::Cancel { lane, ticket } => self.order(lane, Order::Cancel(ticket), now),
                 Step::Ready { flow } => self.serve_take(flow, now),
-                Step::Room { flow } => self.serve_offer(flow, now),
+                // Inlets are told of room before they offer.
+                Step::Room { .. } => {}
                 Step::Closed { flow } => self.closed(flow),
                 Step::Drained { lane } => self.order(lane, Order::Drained, now),
                 Step::Lost { lane } => {
@@ -125,6 +147,10 @@ impl Owner {
         let Some((max, reply)) = state.parked_take.take() else { return };
         let mut places = Vec::with_capacity(max.min(64));
         self.core.take_batch(flow, max, &mut places, now);
+        if !state.stirred {
+            state.stirred = true;
+            self.stirred.push(flow);
+        }
         if places.is_empty() {
             match state.closed.clone() {
                 Some(books) => drop(reply.send(Takings::Closed(books))),
@@ -136,25 +162,31 @@ impl Owner {
         let _ = reply.send(Takings::Places(places));
     }
 
-    fn serve_offer(&mut self, flow: FlowId, now: Instant) {
-        let Some(state) = self.flows.get_mut(&flow) else { return };
-        let Some((offer, reply)) = state.parked_offer.take() else { return };
-        if reply.is_closed() {
-            return; // The inlet gave up waiting; the item was never admitted.
+    /// Notes that a flow may have room.
+    fn stir(&mut self, flow: FlowId) {
+        if let Some(state) = self.flows.get_mut(&flow)
+            && !state.stirred
+        {
+            state.stirred = true;
+            self.stirred.push(flow);
         }
-        match self.core.offer(flow, offer, now) {
-            Err(refused) if refused.why == queue::RefusedWhy::Full => {
-                state.parked_offer = Some((refused.offer, reply));
+    }
+
+    fn give_room(&mut self) {
+        for flow in self.stirred.drain(..) {
+            let Some(state) = self.flows.get_mut(&flow) else { continue };
+            state.stirred = false;
+            let more = self.core.room(flow).saturating_sub(state.given);
+            if more > 0 {
+                state.given += more;
+                state.room.add(more);
             }
-            result => drop(reply.send(result)),
         }
     }
 
     fn closed(&mut self, flow: FlowId) {
         let Some(state) = self.flows.get_mut(&flow) else { return };
-        if let Some((offer, reply)) = state.parked_offer.take() {
-            let _ = reply.send(Err(Refused { offer, why: queue::RefusedWhy::Closed }));
-        }
+        state.room.close();
         if state.forgotten {
             self.core.forget(flow);
             self.flows.remove(&flow);
@@ -171,12 +203,14 @@ impl Owner {
         match command {
             Command::Open { policy, reply } => {
                 let flow = self.core.open(policy);
-                self.flows.insert(flow, Flow::default());
-                if reply.send(flow).is_err() {
+                let room = Arc::new(Room::new());
+                self.flows.insert(flow, Flow::new(room.clone()));
+                self.stir(flow);
+                if reply.send((flow, room)).is_err() {
                     self.forget(flow, now);
                 }
             }
-            Command::Offer { flow, offer, wait, reply } => self.offer(flow, offer, wait, reply, now),
+            Command::Offer { flow, offer } => self.offer(flow, offer, now),
             Command::Source { flow, counts } => self.core.source(flow, counts),
             Command::Take { flow, max, reply } => {
                 if let Some(state) = self.flows.get_mut(&flow) {
@@ -200,10 +234,21 @@ impl Owner {
             }
             Command::Keys { lane, keys } => self.core.keys(lane, keys, now),
             Command::Credit { lane, credit } => self.core.credit(lane, credit, now),
-            Command::Answer { lane, ticket, result } => {
-                self.core.answer(lane, ticket, Answered::new(result), now);
+            Command::Report { lane, reports } => {
+                for report in reports {
+                    let flow = match report {
+                        Report::Answered(ticket, result) => {
+                            self.core.answer(lane, ticket, Answered::new(result), now);
+                            ticket.flow
+                        }
+                        Report::Released(ticket) => {
+                            self.core.released(lane, ticket, now);
+                            ticket.flow
+                        }
+                    };
+                    self.stir(flow);
+                }
             }
-            Command::Released { lane, ticket } => self.core.released(lane, ticket, now),
             Command::Drain { lane } => self.core.drain(lane, now),
             Command::DrainWorker { worker, reply } => {
                 let lanes: Vec<_> =
@@ -218,21 +263,14 @@ impl Owner {
         }
     }
 
-    fn offer(
-        &mut self,
-        flow: FlowId,
-        offer: Offer,
-        wait: bool,
-        reply: oneshot::Sender<Result<Seq, Refused>>,
-        now: Instant,
-    ) {
-        match self.core.offer(flow, offer, now) {
-            Err(refused) if wait && refused.why == queue::RefusedWhy::Full => {
-                if let Some(state) = self.flows.get_mut(&flow) {
-                    state.parked_offer = Some((refused.offer, reply));
-                }
-            }
-            result => drop(reply.send(result)),
+    /// An inlet offers only what there is room for; what comes for a flow that was aborted meanwhile is
+    /// dropped with it.
+    fn offer(&mut self, flow: FlowId, offer: Offer, now: Instant) {
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        state.given = state.given.saturating_sub(1);
+        if let Err(refused) = self.core.offer(flow, offer, now) {
+            debug_assert_eq!(refused.why, queue::RefusedWhy::Closed, "room was given for it");
+            tracing::debug!(%flow, why = %refused.why, "an item came for a flow that is over");
         }
     }
 

@@ -109,7 +109,7 @@ async fn a_full_flow_hands_the_item_back_or_waits_for_room() {
     let (mut orders, reporter) = lane(&coordinator, 1, 8).await;
     inlet.offer(Admission::now(1)).await.expect("room");
     let refused = inlet.offer(Admission::now(2)).await.expect_err("full");
-    assert_eq!((refused.why, refused.item.as_deref()), (Refusal::Full, Some(&2)));
+    assert_eq!((refused.why, refused.item), (Refusal::Full, 2));
     let waiting = tokio::spawn(async move { inlet.send(Admission::now(3)).await.map(|_| inlet) });
     let first = hand_out(&mut orders).await;
     answer(&reporter, &first).await;

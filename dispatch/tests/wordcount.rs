@@ -131,14 +131,13 @@ async fn listener(coordinator: &Coordinator) -> (std::net::SocketAddr, Authority
     let folder = tempfile::tempdir().expect("a folder");
     let authority = Authority::load_or_create(folder.path()).expect("an authority");
     let config = server::Config::default();
-    let max_credit = config.max_credit;
     let any = "127.0.0.1:0".parse().expect("an address");
     let listener = Listener::bind(any, authority.clone(), config).expect("a free port");
     let address = listener.local_addr();
     let coordinator = coordinator.clone();
     tokio::spawn(async move {
         while let Some((peer, events)) = listener.accept().await {
-            tokio::spawn(lane::quic::run(coordinator.clone(), peer, events, max_credit));
+            tokio::spawn(lane::quic::run(coordinator.clone(), peer, events, lane::quic::Config::default()));
         }
     });
     (address, authority, folder)
@@ -162,10 +161,12 @@ async fn worker(server: std::net::SocketAddr, authority: &Authority, dies_after:
     let mut answers = 0;
     while answers < dies_after {
         match jobs.next().await {
-            node::Event::Job { message, reply, .. } => {
-                // A reply nobody wants any more is the queue's business.
-                let _ = reply.answer(counter.process(message), wire::Timings::default()).await;
-                answers += 1;
+            node::Event::Jobs(jobs) => {
+                for node::Job { message, reply, .. } in jobs {
+                    // A reply nobody wants any more is the queue's business.
+                    let _ = reply.answer(counter.process(message), wire::Timings::default()).await;
+                    answers += 1;
+                }
             }
             node::Event::Closed(_) => return,
             _ => {}

@@ -82,12 +82,13 @@ impl Pool {
 }
 
 async fn accept(listener: Arc<Listener>, coordinator: Coordinator, max_credit: u32, peers: TaskTracker) {
+    let config = lane::quic::Config { max_credit, ..Default::default() };
     while let Some((peer, events)) = listener.accept().await {
         let coordinator = coordinator.clone();
         peers.spawn(async move {
             let (worker, name, remote) = (peer.worker(), peer.hello().name.clone(), peer.remote());
             tracing::info!(%worker, name, %remote, "worker joined");
-            match lane::quic::run(coordinator, peer, events, max_credit).await {
+            match lane::quic::run(coordinator, peer, events, config).await {
                 Ok(reason) => tracing::info!(%worker, name, %reason, "worker left"),
                 Err(stopped) => tracing::debug!(%worker, name, %stopped, "worker let go"),
             }

@@ -53,8 +53,11 @@ async fn measure() -> Result<(), Failed> {
 async fn answer(mut jobs: Jobs) {
     loop {
         match jobs.next().await {
-            Event::Job { reply, .. } => {
-                reply.send(Ok(Message { head: vec![0xf6].into(), body: Bytes::new() }), Timings::default());
+            Event::Jobs(jobs) => {
+                for job in jobs {
+                    let answer = Message { head: vec![0xf6].into(), body: Bytes::new() };
+                    job.reply.send(Ok(answer), Timings::default());
+                }
             }
             Event::Closed(_) => return,
             _ => {}

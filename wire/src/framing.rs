@@ -103,20 +103,50 @@ impl Lengths {
     }
 }
 
+/// Appends a whole message, its body too: for small ones, which share a write. On an error `out` is as
+/// it was.
+///
+/// # Errors
+/// As [`encode_head`].
+pub fn append<T: Serialize>(
+    out: &mut BytesMut,
+    head: &T,
+    body: &[u8],
+    limits: Limits,
+) -> Result<(), FrameError> {
+    let start = out.len();
+    let written = append_head(out, head, body.len(), limits);
+    match written {
+        Ok(()) => out.extend_from_slice(body),
+        Err(_) => out.truncate(start),
+    }
+    written
+}
+
 /// Writes the lengths and the head of a message; the body follows on the stream as it is.
 ///
 /// # Errors
 /// [`FrameError::Encode`] when the value has no CBOR form, else as [`Lengths::check`].
 pub fn encode_head<T: Serialize>(head: &T, body: usize, limits: Limits) -> Result<Bytes, FrameError> {
-    let mut out = BytesMut::with_capacity(128).writer();
-    out.get_mut().put_bytes(0, PREFIX);
-    ciborium::into_writer(head, &mut out).map_err(|e| FrameError::Encode(e.to_string()))?;
-    let mut out = out.into_inner();
-    let lengths = Lengths { head: out.len() - PREFIX, body }.check(limits)?;
-    // The check above keeps both within u32.
-    out[..4].copy_from_slice(&(lengths.head as u32).to_be_bytes());
-    out[4..PREFIX].copy_from_slice(&(lengths.body as u32).to_be_bytes());
+    let mut out = BytesMut::with_capacity(128);
+    append_head(&mut out, head, body, limits)?;
     Ok(out.freeze())
+}
+
+fn append_head<T: Serialize>(
+    out: &mut BytesMut,
+    head: &T,
+    body: usize,
+    limits: Limits,
+) -> Result<(), FrameError> {
+    let start = out.len();
+    out.put_bytes(0, PREFIX);
+    ciborium::into_writer(head, out.writer()).map_err(|e| FrameError::Encode(e.to_string()))?;
+    let lengths = Lengths { head: out.len() - start - PREFIX, body }.check(limits)?;
+    // The check above keeps both within u32.
+    out[start..start + 4].copy_from_slice(&(lengths.head as u32).to_be_bytes());
+    out[start + 4..start + PREFIX].copy_from_slice(&(lengths.body as u32).to_be_bytes());
+    Ok(())
 }
 
 /// Takes one whole message off the front of `bytes`; `None` while it is not all there, and then

@@ -70,6 +70,13 @@ pub struct Timings {
     pub batch: u32,
 }
 
+impl Timings {
+    /// Whether nothing is known.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A [`Processor`] whose task is known only at run time.
 ///
 /// There are two ways in: encoded messages, which come over a wire, and typed values as `Any`, for a

@@ -123,9 +123,9 @@ pub struct JobHead {
     /// Which hand-out this is.
     #[serde(with = "repr::ticket")]
     pub ticket: Ticket,
-    /// What to do.
-    #[serde(with = "repr::key")]
-    pub key: Key,
+    /// What to do. Absent: the same as in the message before on this stream.
+    #[serde(with = "repr::maybe_key", default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<Key>,
     /// Microseconds that were left of the job's budget when it was sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub budget_left_us: Option<u64>,
@@ -141,8 +141,8 @@ pub struct AnswerHead {
     pub ticket: Ticket,
     /// How it went.
     pub result: AnswerResult,
-    /// Where the time went.
-    #[serde(default)]
+    /// Where the time went. Absent: not known.
+    #[serde(default, skip_serializing_if = "Timings::is_empty")]
     pub timings: Timings,
 }
 

@@ -34,3 +34,20 @@ pub(crate) mod key {
         Ok(queue::Key { task, model: model.map(|m| ModelHash(m.into_array())) })
     }
 }
+
+/// A [`key`] that may be absent.
+pub(crate) mod maybe_key {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    #[serde(transparent)]
+    struct There(#[serde(with = "super::key")] queue::Key);
+
+    pub(crate) fn serialize<S: Serializer>(k: &Option<queue::Key>, s: S) -> Result<S::Ok, S::Error> {
+        k.clone().map(There).serialize(s)
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<queue::Key>, D::Error> {
+        Ok(Option::<There>::deserialize(d)?.map(|There(key)| key))
+    }
+}

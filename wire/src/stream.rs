@@ -4,7 +4,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::framing::{FrameError, Lengths, Limits, PREFIX, decode_cbor, encode_head};
+use crate::framing::{self, FrameError, Lengths, Limits, PREFIX, decode_cbor, encode_head};
 
 /// How much memory is set aside for a body on the strength of its announced length alone. A longer
 /// body grows as its bytes arrive, so that an empty promise of 64 MiB costs the peer no more than
@@ -54,6 +54,20 @@ impl FrameReader {
         }
         let body = self.body(incoming.body).await?;
         Ok(Some((incoming.head, body)))
+    }
+
+    /// Takes a message that is here already, whole, without waiting. One that is longer than the limits
+    /// is left to [`head`](Self::head), which lets the caller say so.
+    pub(crate) fn here<T: DeserializeOwned>(
+        &mut self,
+        limits: Limits,
+    ) -> Result<Option<(T, Bytes)>, FrameError> {
+        match framing::decode(&mut self.left, limits) {
+            // Out of the packet that it came in, which it would keep in memory.
+            Ok(Some((head, body))) => Ok(Some((head, Bytes::copy_from_slice(&body)))),
+            Ok(None) | Err(FrameError::HeadTooLong { .. } | FrameError::BodyTooLong { .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
     }
 
     /// Reads lengths and head. The length of the body is the caller's to check.

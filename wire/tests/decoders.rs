@@ -27,7 +27,7 @@ fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 
 prop_compose! {
     fn job()(ticket in ticket(), key in key(), budget_left_us: Option<u64>, job in bytes(300)) -> JobHead {
-        JobHead { ticket, key, budget_left_us, job }
+        JobHead { ticket, key: Some(key), budget_left_us, job }
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use framelane_wire::server::{Config, Event, HandOutError};
 use framelane_wire::{Closed, Timings, Unprocessed, node};
-use support::{echo, hello, job, key, message, next_job, pair, soon, ticket};
+use support::{echo, hello, job, key, message, next_job, one_job, pair, soon, ticket};
 
 #[tokio::test]
 async fn a_job_is_answered() {
@@ -16,9 +16,7 @@ async fn a_job_is_answered() {
     assert_eq!(peer.hello(), &hello(4));
     let asked = message("hello", 1_200_000);
     let answer = tokio::spawn(peer.hand_out(job(1), asked.clone()));
-    let node::Event::Job { ticket: t, key: k, budget_left, message, reply } = soon(jobs.next()).await else {
-        panic!("no job")
-    };
+    let node::Job { ticket: t, key: k, budget_left, message, reply } = one_job(&mut jobs).await;
     assert_eq!((t, k, &message), (ticket(1), key(), &asked));
     let left = budget_left.unwrap();
     assert!(left <= Duration::from_secs(1) && left > Duration::from_millis(1), "{left:?}");

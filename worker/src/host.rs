@@ -26,7 +26,7 @@ use line::{Line, Taken};
 pub struct Config {
     /// How many jobs are worked on at a time. Default 1.
     pub threads: NonZeroUsize,
-    /// How many jobs may wait for a thread; more are refused. Default 64.
+    /// How many jobs may wait for a thread; more are refused. Default 2048: credit bounds them first.
     pub waiting: usize,
     /// How many waiting jobs of one key a thread takes at once. Default 1: batches help on devices that
     /// run them in parallel, and only delay the first job elsewhere.
@@ -35,7 +35,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config { threads: NonZeroUsize::MIN, waiting: 64, batch: NonZeroUsize::MIN }
+        Config { threads: NonZeroUsize::MIN, waiting: 2048, batch: NonZeroUsize::MIN }
     }
 }
 
@@ -217,10 +217,24 @@ impl Host {
     // The job is what the caller needs back; boxing it would cost an allocation for each that is taken.
     #[allow(clippy::result_large_err)]
     pub fn submit(&self, job: Job) -> Result<(), Refused> {
-        if !self.keys.contains(&job.key) {
-            return Err(Refused { job, why: RefusedWhy::UnknownKey });
+        match self.submit_all(vec![job]).pop() {
+            None => Ok(()),
+            Some(refused) => Err(refused),
         }
-        self.line.put(job)
+    }
+
+    /// Takes several jobs, in order; gives back those that it does not take.
+    pub fn submit_all(&self, jobs: Vec<Job>) -> Vec<Refused> {
+        let (known, unknown) = jobs.into_iter().partition(|job| self.keys.contains(&job.key));
+        let mut refused = self.line.put(known);
+        let unknown: Vec<Job> = unknown;
+        refused.extend(unknown.into_iter().map(|job| Refused { job, why: RefusedWhy::UnknownKey }));
+        refused
+    }
+
+    /// How long a job takes a thread of late, whatever its key. Zero while nothing is known.
+    pub fn service(&self) -> Duration {
+        self.line.service()
     }
 
     /// The answer to this job is no longer wanted.
@@ -268,7 +282,7 @@ impl Drop for Host {
 
 /// One thread.
 fn work(line: &Line, number: usize, mut bench: Bench) {
-    while let Some(Taken { key, jobs, late }) = line.take(number) {
+    while let Some(Taken { key, jobs, late, together }) = line.take(number) {
         for job in late {
             let why = "its budget was over before a thread was free".to_owned();
             (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
@@ -276,23 +290,41 @@ fn work(line: &Line, number: usize, mut bench: Bench) {
         if jobs.is_empty() {
             continue;
         }
+        let mut ended = Counts::default();
         let begun = Instant::now();
-        let batch = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
-        let mut messages = Vec::with_capacity(jobs.len());
-        let mut waiting = Vec::with_capacity(jobs.len());
-        for (job, arrived) in jobs {
-            messages.push(job.message);
-            let waited = begun.saturating_duration_since(arrived).as_micros();
-            waiting.push((job.done, u64::try_from(waited).unwrap_or(u64::MAX)));
+        let count = jobs.len();
+        if together {
+            do_batch(&mut bench, &key, jobs, begun, &mut ended);
+        } else {
+            for job in jobs {
+                do_batch(&mut bench, &key, vec![job], begun, &mut ended);
+            }
         }
-        let worked = bench.work(&key, messages);
-        line.ended(number, &worked);
-        for ((done, queue_us), result) in waiting.into_iter().zip(worked.results) {
-            done(result, Timings { queue_us, batch, ..worked.timings });
+        line.ended(number, ended, begun.elapsed(), count);
+    }
+}
+
+/// Does jobs of one key in one go.
+fn do_batch(bench: &mut Bench, key: &Key, jobs: Vec<(Job, Instant)>, begun: Instant, ended: &mut Counts) {
+    let batch = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
+    let mut messages = Vec::with_capacity(jobs.len());
+    let mut waiting = Vec::with_capacity(jobs.len());
+    for (job, arrived) in jobs {
+        messages.push(job.message);
+        let waited = begun.saturating_duration_since(arrived).as_micros();
+        waiting.push((job.done, u64::try_from(waited).unwrap_or(u64::MAX)));
+    }
+    let worked = bench.work(key, messages);
+    for ((done, queue_us), result) in waiting.into_iter().zip(worked.results) {
+        match result {
+            Ok(_) => ended.answered += 1,
+            Err(_) => ended.failed += 1,
         }
-        if worked.panicked {
-            // After the answers, which need not wait for it.
-            bench.renew(&key);
-        }
+        done(result, Timings { queue_us, batch, ..worked.timings });
+    }
+    if worked.panicked {
+        ended.panics += 1;
+        // After the answers, which need not wait for it.
+        bench.renew(key);
     }
 }

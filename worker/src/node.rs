@@ -1,5 +1,6 @@
 //! A host's connection to a server: kept, and made again when it is lost.
 
+mod credit;
 mod session;
 
 use std::num::NonZeroU32;
@@ -13,6 +14,7 @@ use wire::node::{ConnectError, DialError, Hello, HelloKey};
 
 use crate::backoff::{Backoff, Trouble};
 use crate::host::Host;
+use credit::Credit;
 use session::{Ended, Session};
 
 /// How long a stop waits for a connection that is being made.
@@ -26,7 +28,7 @@ pub struct Config {
     /// For people: 1 to 64 bytes without control characters.
     pub name: String,
     /// How many jobs the server may hand out at a time. Default: one more than there are threads, so that
-    /// the next job is here when one is done.
+    /// the next job is here when one is done, and more where jobs are short beside the way to the server.
     pub credit: Option<NonZeroU32>,
     /// Whether to connect again when the connection is lost. Default true.
     pub reconnect: bool,
@@ -100,7 +102,8 @@ pub async fn run(
 ) -> Result<(), RunError> {
     let server = &config.server;
     let threads = u32::try_from(host.threads()).unwrap_or(u32::MAX);
-    let credit = config.credit.map_or(threads.saturating_add(1), NonZeroU32::get);
+    let fixed = config.credit.map(NonZeroU32::get);
+    let credit = Credit::new(threads, fixed).given();
     let hello = Hello {
         name: config.name.clone(),
         keys: host.keys().iter().map(|key| HelloKey { key: key.clone(), warm: true }).collect(),
@@ -128,7 +131,8 @@ pub async fn run(
                 tracing::info!(server, worker = %node.worker(), credit, session = number, "connected");
                 trouble.over();
                 let since = Instant::now();
-                let session = Session::new(node, &host, number, config.drain_within);
+                let credit = Credit::new(threads, fixed);
+                let session = Session::new(node, &host, number, config.drain_within, credit);
                 let ended = session.serve(jobs, &stop).await;
                 let counts = host.counts();
                 match ended {

@@ -1,8 +1,9 @@
 //! A lane of threads in this process: jobs and answers stay values, nothing is encoded.
 //!
 //! The threads read the lane's orders straight from the queue's channel, so nothing waits in a
-//! second queue. A cancel needs no work here: it arrives behind its hand-out, which a thread has
-//! taken by then and will answer, and that answer gives the credit back.
+//! second queue. A thread takes one order at a time, but several where the work is so short that taking
+//! would cost more than doing, and reports them together. A cancel needs no work here: it arrives behind
+//! its hand-out, which a thread has taken by then and will answer, and that answer gives the credit back.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -10,13 +11,16 @@ use std::num::NonZeroU32;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Instant;
 
 use queue::{Failure, Key, LaneKey, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 use wire::{BoxError, Factory, Process, Timings, Unprocessed};
 
-use super::{HandOut, Join, Label, Order, Reporter};
+use super::pace::Pace;
+use super::{HandOut, Join, Label, Order, Reporter, answered};
+use crate::command::Report;
 use crate::{Coordinator, Stopped};
 
 /// The threads and what they can do.
@@ -82,7 +86,7 @@ pub async fn run(
             let _ = alive.blocking_send(told);
             // A start that never comes is a lane that was given up before it joined.
             if let (Some(bench), Ok((orders, reporter))) = (bench, begin.blocking_recv()) {
-                serve(bench, &orders, &reporter);
+                serve(bench, threads as usize, &orders, &reporter);
             }
         };
         thread::Builder::new().name(format!("local-{number}")).spawn(body).map_err(Error::Thread)?;
@@ -113,27 +117,55 @@ pub async fn run(
     Ok(())
 }
 
+/// The most orders that a thread takes at once.
+const TOGETHER: usize = 64;
+
 /// One thread: takes orders until the lane is over.
-fn serve(mut bench: Bench, orders: &Orders, reporter: &Reporter) {
+fn serve(mut bench: Bench, threads: usize, orders: &Orders, reporter: &Reporter) {
+    let mut taken = Vec::with_capacity(TOGETHER);
+    let mut pace = Pace::default();
     loop {
-        let order = orders.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
-        let reported = match order {
-            Some(Order::HandOut(hand_out)) if is_over(&hand_out) => {
-                reporter.released_blocking(hand_out.ticket)
-            }
-            Some(Order::HandOut(hand_out)) => {
-                reporter.answered_blocking(hand_out.ticket, bench.work(&hand_out))
-            }
-            Some(Order::Cancel(_)) => Ok(()),
-            Some(Order::Drained | Order::Lost) => {
-                orders.lock().unwrap_or_else(PoisonError::into_inner).close();
-                return;
-            }
-            None => return,
-        };
-        if reported.is_err() {
+        take(orders, &mut taken, pace.together().min(TOGETHER), threads);
+        if taken.is_empty() {
             return;
         }
+        let mut over = false;
+        let mut reports = Vec::with_capacity(taken.len());
+        let begun = Instant::now();
+        for order in taken.drain(..) {
+            match order {
+                Order::HandOut(hand_out) if is_over(&hand_out) => {
+                    reports.push(Report::Released(hand_out.ticket));
+                }
+                Order::HandOut(hand_out) => {
+                    reports.push(answered(hand_out.ticket, bench.work(&hand_out)));
+                }
+                Order::Cancel(_) => {}
+                Order::Drained | Order::Lost => over = true,
+            }
+        }
+        pace.learn(begun.elapsed(), reports.len());
+        if !reports.is_empty() && reporter.report_blocking(reports).is_err() {
+            return;
+        }
+        if over {
+            orders.lock().unwrap_or_else(PoisonError::into_inner).close();
+            return;
+        }
+    }
+}
+
+/// Waits for orders and takes this thread's share of those that are there, `most` at most; none when
+/// the lane is over.
+fn take(orders: &Orders, taken: &mut Vec<Order>, most: usize, threads: usize) {
+    let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(first) = orders.blocking_recv() else { return };
+    taken.push(first);
+    let share = (orders.len() + 1).div_ceil(threads).min(most);
+    while taken.len() < share
+        && let Ok(order) = orders.try_recv()
+    {
+        taken.push(order);
     }
 }
 

@@ -1,32 +1,76 @@
 //! A lane to a worker that dialled in over QUIC.
 //!
-//! Each hand-out is a task of its own: it prepares and encodes the job, sends it on a stream, and
-//! reports the answer. So one job is prepared while another is under way, and a long body holds up
-//! nothing but itself.
+//! A hand-out is a task of its own: it prepares and encodes the job, sends it on a stream, and reports
+//! the answer. So one job is prepared while another is under way, and a long body holds up nothing but
+//! itself. Small hand-outs that are here at the same time share such a task and a stream, since each
+//! alone would cost more on the way than it is worth; see [`Batching`].
+
+mod exchange;
+mod habits;
 
 use std::collections::HashMap;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
-use queue::{Failure, LaneKey, Ticket};
+use queue::{LaneKey, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use wire::Closed;
 use wire::protocol::HelloKey;
-use wire::server::{Event, Events, HandOutError, Peer};
-use wire::{Closed, Unprocessed};
+use wire::server::{Event, Events, Peer};
 
 use super::{HandOut, Join, Label, Order, Reporter};
-use crate::{Coordinator, Link, Stopped};
+use crate::{Coordinator, Stopped};
+use exchange::{Ended, Exchange};
+use habits::Habits;
+
+/// How a lane treats its worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Config {
+    /// The most hand-outs that the worker may hold, whatever it asks for: the listener's own cap.
+    /// Default 1024.
+    pub max_credit: u32,
+    /// How small hand-outs share streams.
+    pub batching: Batching,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config { max_credit: 1024, batching: Batching::default() }
+    }
+}
+
+/// When small hand-outs share a stream. A job is small when others of its key were: up to 2 KiB, and
+/// quickly prepared. Nothing else is touched by it: each has its own ticket, answer and cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Batching {
+    /// The most on one stream; 1 turns sharing off. Default 64.
+    pub tasks: NonZeroUsize,
+    /// How long the first of a batch waits for others. Default zero: those go together that are here
+    /// together, which under load is many, and none is ever held up.
+    pub linger: Duration,
+}
+
+impl Default for Batching {
+    fn default() -> Self {
+        const TASKS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+        Batching { tasks: TASKS, linger: Duration::ZERO }
+    }
+}
+
+/// Orders that are looked at in one turn.
+const ORDERS: usize = 256;
 
 /// Lets the worker join, and serves its connection until it ends; gives the reason for the end.
-///
-/// `max_credit` is the listener's own cap. Dropping the future closes nothing: close the peer.
+/// Dropping the future closes nothing: close the peer.
 pub async fn run(
     coordinator: Coordinator,
     peer: Peer,
     events: Events,
-    max_credit: u32,
+    config: Config,
 ) -> Result<Closed, Stopped> {
     let hello = peer.hello();
     let (orders, reporter) = coordinator
@@ -35,12 +79,20 @@ pub async fn run(
             label: Label { name: hello.name.clone(), kind: "quic", remote: Some(peer.remote()) },
             keys: lane_keys(hello.keys.clone()),
             credit: hello.credit,
-            max_credit,
+            max_credit: config.max_credit,
         })
         .await?;
-    Lane { peer: Arc::new(peer), reporter, cancels: HashMap::new(), tasks: JoinSet::new() }
-        .serve(orders, events)
-        .await
+    let lane = Lane {
+        peer: Arc::new(peer),
+        reporter,
+        batching: config.batching,
+        habits: Habits::default(),
+        small: Vec::new(),
+        flush_at: None,
+        cancels: HashMap::new(),
+        tasks: JoinSet::new(),
+    };
+    lane.serve(orders, events).await
 }
 
 fn lane_keys(keys: Vec<HelloKey>) -> Vec<LaneKey> {
@@ -50,10 +102,16 @@ fn lane_keys(keys: Vec<HelloKey>) -> Vec<LaneKey> {
 struct Lane {
     peer: Arc<Peer>,
     reporter: Reporter,
-    /// One for each task, so that a cancel reaches a job that is still being prepared.
+    batching: Batching,
+    habits: Habits,
+    /// Small hand-outs that wait for others, and until when.
+    small: Vec<HandOut>,
+    flush_at: Option<Instant>,
+    /// One for each hand-out that is alone on its stream, so that a cancel reaches a job that is still
+    /// being prepared. One of a batch is sent all the same, and its answer gives the credit back.
     cancels: HashMap<Ticket, CancellationToken>,
     /// As many as the queue hands out, which the credit bounds.
-    tasks: JoinSet<Result<Ticket, Stopped>>,
+    tasks: JoinSet<Result<Ended, Stopped>>,
 }
 
 impl Lane {
@@ -62,7 +120,15 @@ impl Lane {
         mut orders: mpsc::Receiver<Order>,
         mut events: Events,
     ) -> Result<Closed, Stopped> {
+        let mut turn = Vec::with_capacity(ORDERS);
         loop {
+            let flush_at = self.flush_at;
+            let flush = async {
+                match flush_at {
+                    Some(at) => sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
                 biased;
                 event = events.next() => match event {
@@ -74,8 +140,8 @@ impl Lane {
                     Event::Closed(reason) => return Ok(reason),
                     event => tracing::debug!(?event, "an event of a later protocol is ignored"),
                 },
-                Some(done) = self.tasks.join_next() => match done {
-                    Ok(ticket) => drop(self.cancels.remove(&ticket?)),
+                Some(ended) = self.tasks.join_next() => match ended {
+                    Ok(ended) => self.ended(ended?),
                     Err(panic) => {
                         // A user's Prepare panicked. Its ticket is unknown here, so the lane is
                         // given up as a whole and the worker dials in again.
@@ -83,85 +149,68 @@ impl Lane {
                         self.peer.close("a job could not be prepared");
                     }
                 },
-                order = orders.recv() => match order {
-                    Some(Order::HandOut(hand_out)) => self.start(hand_out),
-                    Some(Order::Cancel(ticket)) => {
-                        if let Some(cancel) = self.cancels.get(&ticket) {
-                            cancel.cancel();
-                        }
-                        self.peer.cancel(ticket);
+                received = orders.recv_many(&mut turn, ORDERS) => {
+                    if received == 0 {
+                        self.peer.close("the queue gave this lane up");
                     }
-                    Some(Order::Drained) => self.peer.close("drained"),
-                    Some(Order::Lost) => self.peer.close("it did not let go of cancelled work in time"),
-                    None => self.peer.close("the queue gave this lane up"),
-                },
+                    turn.drain(..).for_each(|order| self.obey(order));
+                    if self.batching.linger.is_zero() {
+                        self.flush();
+                    }
+                }
+                () = flush => self.flush(),
             }
         }
     }
 
-    fn start(&mut self, hand_out: HandOut) {
-        let cancel = CancellationToken::new();
-        self.cancels.insert(hand_out.ticket, cancel.clone());
-        self.tasks.spawn(exchange(Arc::clone(&self.peer), self.reporter.clone(), hand_out, cancel));
-    }
-}
-
-/// One hand-out from its preparation to its report.
-async fn exchange(
-    peer: Arc<Peer>,
-    reporter: Reporter,
-    hand_out: HandOut,
-    cancel: CancellationToken,
-) -> Result<Ticket, Stopped> {
-    let ticket = hand_out.ticket;
-    let job = match hand_out.encoded(&Link::Remote { rtt: peer.rtt() }) {
-        Ok(job) => job,
-        Err(unprepared) => {
-            tracing::debug!(?ticket, %unprepared, "no job");
-            reporter.answered(ticket, Err(Failure::Bad)).await?;
-            return Ok(ticket);
-        }
-    };
-    if cancel.is_cancelled() {
-        reporter.released(ticket).await?;
-        return Ok(ticket);
-    }
-    let budget_left = hand_out.budget_left(Instant::now());
-    let sent = peer.hand_out(wire::server::HandOut { ticket, key: hand_out.key.clone(), budget_left }, job);
-    // A cancel before this line found no hand-out at the peer.
-    if cancel.is_cancelled() {
-        peer.cancel(ticket);
-    }
-    let answer = match sent.await {
-        Ok(answer) => answer,
-        // The release comes as an event; the end of the connection too.
-        Err(HandOutError::Cancelled | HandOutError::LaneClosed) => return Ok(ticket),
-        Err(error) => {
-            tracing::warn!(?ticket, %error, "a job could not be handed out");
-            let failure = match error {
-                HandOutError::Message(_) => Failure::Bad,
-                _ => Failure::Failed,
-            };
-            reporter.answered(ticket, Err(failure)).await?;
-            return Ok(ticket);
-        }
-    };
-    let result = match answer.result {
-        Ok(message) => match hand_out.decode(message) {
-            Ok(value) => Ok((value, answer.timings)),
-            Err(error) => {
-                tracing::warn!(?ticket, %error, worker = %peer.worker(), "an answer cannot be read");
-                Err(Failure::Failed)
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::HandOut(hand_out)
+                if self.batching.tasks.get() > 1 && self.habits.is_small(&hand_out.key) =>
+            {
+                if self.small.is_empty() {
+                    self.flush_at = Some(Instant::now() + self.batching.linger);
+                }
+                self.small.push(hand_out);
+                if self.small.len() >= self.batching.tasks.get() {
+                    self.flush();
+                }
             }
-        },
-        Err(unprocessed) => {
-            tracing::debug!(?ticket, %unprocessed, "no answer");
-            Err(match unprocessed {
-                Unprocessed::Bad(_) => Failure::Bad,
-                Unprocessed::Failed(_) => Failure::Failed,
-            })
+            Order::HandOut(hand_out) => {
+                let cancel = CancellationToken::new();
+                self.cancels.insert(hand_out.ticket, cancel.clone());
+                self.tasks.spawn(self.exchange().one(hand_out, cancel));
+            }
+            Order::Cancel(ticket) => {
+                if let Some(cancel) = self.cancels.get(&ticket) {
+                    cancel.cancel();
+                }
+                self.peer.cancel(ticket);
+            }
+            Order::Drained => self.peer.close("drained"),
+            Order::Lost => self.peer.close("it did not let go of cancelled work in time"),
         }
-    };
-    reporter.answered(ticket, result).await?;
-    Ok(ticket)
+    }
+
+    /// Sends the small hand-outs that wait.
+    fn flush(&mut self) {
+        self.flush_at = None;
+        if !self.small.is_empty() {
+            let hand_outs = std::mem::take(&mut self.small);
+            self.tasks.spawn(self.exchange().batch(hand_outs));
+        }
+    }
+
+    fn exchange(&self) -> Exchange {
+        Exchange { peer: Arc::clone(&self.peer), reporter: self.reporter.clone() }
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        if let Some(ticket) = ended.alone {
+            self.cancels.remove(&ticket);
+        }
+        for (key, seen) in ended.seen {
+            self.habits.learn(&key, seen);
+        }
+    }
 }

@@ -64,6 +64,21 @@ impl<I, P, A> Dispatcher<I, P, A> {
         batch
     }
 
+    /// How many items that a flow is sure to admit if they were offered now. What it would do with more
+    /// depends on the items.
+    #[must_use]
+    pub fn room(&self, flow: FlowId) -> usize {
+        let Some(flow) = self.flows.find(flow).map(|at| &self.flows[at]) else { return 0 };
+        if flow.phase != Phase::Open {
+            return 0;
+        }
+        let held = flow.policy.held.get().saturating_sub(flow.places.len());
+        match flow.policy.when_full {
+            WhenFull::Refuse => held.min(flow.policy.pending.get().saturating_sub(flow.pending)),
+            WhenFull::DropOldest | WhenFull::DropNewest => held,
+        }
+    }
+
     fn count_failed(&mut self, at: At<FlowId>, why: Option<RefusedWhy>) {
         if why == Some(RefusedWhy::Full) {
             self.flows[at].failed_offers += 1;

@@ -2,23 +2,25 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
-use futures_util::StreamExt;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::OptionFuture;
-use futures_util::stream::FuturesUnordered;
 use queue::Ticket;
 use quinn::{RecvStream, SendStream};
 use tokio::sync::{mpsc, oneshot};
 
+use super::intake::{Intake, Received};
 use super::link::{Event, Shared, cancel};
+use super::outbox::{Given, Outbox};
 use crate::close::{CANCELLED, Closed};
-use crate::control::broken;
+use crate::framing;
 use crate::process::{Timings, Unprocessed};
-use crate::protocol::{AnswerHead, AnswerResult, JobHead};
-use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
+use crate::protocol::{AnswerHead, AnswerResult};
+use crate::stream::{FrameReader, WriteFailed, write};
 use crate::task::Message;
+
+/// Bodies up to this many bytes are copied beside others; a longer one goes to QUIC as it is.
+const SMALL: usize = 4096;
 
 /// Takes the answer to one job. Dropped without an answer it says that the job failed, so that a panic
 /// on the way loses no time.
@@ -26,7 +28,8 @@ use crate::task::Message;
 pub struct Reply {
     shared: Arc<Shared>,
     ticket: Ticket,
-    answer: Option<oneshot::Sender<Given>>,
+    /// None once the answer is given.
+    outbox: Option<Arc<Outbox>>,
 }
 
 /// The answer did not go out.
@@ -38,14 +41,11 @@ pub enum ReplyError {
     Unwanted,
 }
 
-#[derive(Debug)]
-struct Given {
-    result: Result<Message, Unprocessed>,
-    timings: Timings,
-    written: Option<oneshot::Sender<()>>,
-}
-
 impl Reply {
+    pub(super) fn new(shared: &Arc<Shared>, ticket: Ticket, outbox: &Arc<Outbox>) -> Self {
+        Self { shared: Arc::clone(shared), ticket, outbox: Some(Arc::clone(outbox)) }
+    }
+
     /// Gives the answer and waits until it is on its way: this is what slows a worker down whose
     /// answers are larger than the link.
     ///
@@ -73,18 +73,18 @@ impl Reply {
     }
 
     fn give(mut self, given: Given) {
-        if let Some(answer) = self.answer.take() {
-            // The stream is gone after a cancel; dropping self lets go.
-            let _ = answer.send(given);
+        if let Some(outbox) = self.outbox.take() {
+            // After a cancel nobody reads it; dropping self lets go.
+            outbox.put(self.ticket, given);
         }
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(answer) = self.answer.take() {
+        if let Some(outbox) = self.outbox.take() {
             let result = Err(Unprocessed::Failed("the worker gave the job up".into()));
-            let _ = answer.send(Given { result, timings: Timings::default(), written: None });
+            outbox.put(self.ticket, Given { result, timings: Timings::default(), written: None });
         }
         self.shared.let_go(self.ticket);
     }
@@ -124,7 +124,7 @@ pub(super) async fn serve(
     }
 }
 
-enum End {
+pub(super) enum End {
     /// All answers are written.
     Done,
     /// The server gave the stream up.
@@ -140,31 +140,33 @@ async fn work(
     recv: RecvStream,
     given: &mut Vec<Ticket>,
 ) -> End {
-    let mut answers = FuturesUnordered::new();
+    let outbox = Arc::new(Outbox::default());
+    let intake = Intake { shared, events, outbox: &outbox, reader: FrameReader::new(recv), key: None };
     // Kept over the turns of the loop: a message that is half read must not be lost to an answer.
-    let mut incoming = pin!(OptionFuture::from(Some(receive(shared, events, FrameReader::new(recv)))));
+    let mut incoming = pin!(OptionFuture::from(Some(intake.receive())));
     let mut reading = true;
+    let mut unanswered = 0;
     loop {
         tokio::select! {
             biased;
-            Some((ticket, answer)) = answers.next(), if !answers.is_empty() => {
-                if let Err(end) = write_answer(shared, send, ticket, answer).await {
+            answers = outbox.take(), if unanswered > 0 => {
+                unanswered -= answers.len();
+                if let Err(end) = write_answers(shared, send, answers).await {
                     return end;
                 }
             }
-            Some((reader, received)) = &mut incoming, if reading => match received {
-                Received::Given(ticket, answer) => {
-                    given.push(ticket);
-                    answers.push(async move { (ticket, answer.await.ok()) });
-                    incoming.set(Some(receive(shared, events, reader)).into());
+            Some((intake, received)) = &mut incoming, if reading => match received {
+                Received::Given(tickets) => {
+                    unanswered += tickets.len();
+                    given.extend(tickets);
+                    incoming.set(Some(intake.receive()).into());
                 }
-                Received::Dropped => incoming.set(Some(receive(shared, events, reader)).into()),
                 Received::End => reading = false,
                 Received::TooLong(ticket, why) => {
                     // What follows on the stream is not worth reading; its sender is told by the end.
                     reading = false;
                     let answer = Given { result: Err(why), timings: Timings::default(), written: None };
-                    if let Err(end) = write_answer(shared, send, ticket, Some(answer)).await {
+                    if let Err(end) = write_answers(shared, send, vec![(ticket, answer)]).await {
                         return end;
                     }
                 }
@@ -175,124 +177,57 @@ async fn work(
     }
 }
 
-enum Received {
-    /// The worker has the job, and the answer will come here.
-    Given(Ticket, oneshot::Receiver<Given>),
-    /// Cancelled on its way, or there is no worker any more.
-    Dropped,
-    /// There are no more jobs on this stream.
-    End,
-    TooLong(Ticket, Unprocessed),
-    Failed(End),
-}
-
-/// Receives one job and gives it to the worker.
-async fn receive(
-    shared: &Arc<Shared>,
-    events: &mpsc::Sender<Event>,
-    mut reader: FrameReader,
-) -> (FrameReader, Received) {
-    let received = receive_with(shared, events, &mut reader).await.unwrap_or_else(Received::Failed);
-    (reader, received)
-}
-
-async fn receive_with(
-    shared: &Arc<Shared>,
-    events: &mpsc::Sender<Event>,
-    reader: &mut FrameReader,
-) -> Result<Received, End> {
-    let Some(incoming) = reader.head::<JobHead>(shared.limits.head).await.map_err(unread)? else {
-        return Ok(Received::End);
-    };
-    let JobHead { ticket, key, budget_left_us, job } = incoming.head;
-    if incoming.body > shared.limits.body {
-        let why = format!(
-            "a body of {} bytes is longer than this worker's limit of {}",
-            incoming.body, shared.limits.body
-        );
-        reader.stop(CANCELLED);
-        return Ok(Received::TooLong(ticket, Unprocessed::Bad(why)));
-    }
-    if shared.table.len() >= shared.most_held() {
-        return Err(End::Broken(Closed::Violation("it hands out far more than the credit".into())));
-    }
-    if !shared.table.arrive(ticket) {
-        return Err(End::Broken(Closed::Violation(format!("it handed out {ticket} twice"))));
-    }
-    let mut arriving = Arriving { shared, ticket, given: false };
-    let body = reader.body(incoming.body).await.map_err(unread)?;
-    let Ok(place) = events.reserve().await else { return Ok(Received::Dropped) };
-    let mut receiver = None;
-    shared.table.begin(&ticket, || {
-        let (answer, given) = oneshot::channel();
-        receiver = Some(given);
-        arriving.given = true;
-        place.send(Event::Job {
-            ticket,
-            key,
-            budget_left: budget_left_us.map(Duration::from_micros),
-            message: Message { head: job, body },
-            reply: Reply { shared: shared.clone(), ticket, answer: Some(answer) },
-        });
-    });
-    Ok(receiver.map_or(Received::Dropped, |given| Received::Given(ticket, given)))
-}
-
-/// A ticket whose body is on its way: forgotten if the stream is given up before the worker has it.
-struct Arriving<'a> {
-    shared: &'a Shared,
-    ticket: Ticket,
-    given: bool,
-}
-
-impl Drop for Arriving<'_> {
-    fn drop(&mut self) {
-        if !self.given {
-            self.shared.let_go(self.ticket);
-        }
-    }
-}
-
-fn unread(e: ReadFailed) -> End {
-    match e {
-        ReadFailed::Stream(quinn::ReadError::Reset(_)) => End::Stopped,
-        other => End::Broken(broken(other)),
-    }
-}
-
-async fn write_answer(
+/// Writes what is ready, as one write where it is small.
+async fn write_answers(
     shared: &Shared,
     send: &mut SendStream,
-    ticket: Ticket,
-    answer: Option<Given>,
+    answers: Vec<(Ticket, Given)>,
 ) -> Result<(), End> {
-    let lost = || Given {
-        result: Err(Unprocessed::Failed("the job was lost".into())),
-        timings: Timings::default(),
-        written: None,
-    };
-    let Given { result, timings, written } = answer.unwrap_or_else(lost);
-    let (result, body) = match result {
-        Ok(message) => (AnswerResult::Ok(message.head), message.body),
-        Err(why) => (why.into(), Bytes::new()),
-    };
-    let mut outcome = write(send, &AnswerHead { ticket, result, timings }, body, shared.limits).await;
-    if let Err(WriteFailed::Frame(e)) = outcome {
-        let result = Unprocessed::Bad(format!("the answer cannot be sent: {e}")).into();
-        outcome = write(send, &AnswerHead { ticket, result, timings }, Bytes::new(), shared.limits).await;
-    }
-    match outcome {
-        Ok(()) => {
-            if let Some(written) = written {
-                // Nobody may be waiting for it.
-                let _ = written.send(());
+    let mut small = BytesMut::new();
+    let mut told = Vec::new();
+    for (ticket, Given { result, timings, written }) in answers {
+        let (result, body) = match result {
+            Ok(message) => (AnswerResult::Ok(message.head), message.body),
+            Err(why) => (why.into(), Bytes::new()),
+        };
+        told.extend(written);
+        let head = AnswerHead { ticket, result, timings };
+        let unsent = if body.len() <= SMALL {
+            framing::append(&mut small, &head, &body, shared.limits).err()
+        } else {
+            // In the order in which they were given.
+            flush(send, &mut small).await?;
+            match write(send, &head, body, shared.limits).await {
+                Ok(()) => None,
+                Err(WriteFailed::Frame(error)) => Some(error),
+                Err(WriteFailed::Stream(error)) => return Err(unwritten(error)),
             }
-            Ok(())
+        };
+        if let Some(error) = unsent {
+            let result = Unprocessed::Bad(format!("the answer cannot be sent: {error}")).into();
+            let head = AnswerHead { ticket, result, timings };
+            framing::append(&mut small, &head, &[], shared.limits)
+                .map_err(|error| End::Broken(Closed::Here(error.to_string())))?;
         }
-        Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(e))) => {
-            Err(End::Broken(Closed::from_quic(e)))
-        }
-        Err(WriteFailed::Stream(_)) => Err(End::Stopped),
-        Err(WriteFailed::Frame(e)) => Err(End::Broken(Closed::Here(e.to_string()))),
+    }
+    flush(send, &mut small).await?;
+    for written in told {
+        // Nobody may be waiting for it.
+        let _ = written.send(());
+    }
+    Ok(())
+}
+
+async fn flush(send: &mut SendStream, small: &mut BytesMut) -> Result<(), End> {
+    match small.is_empty() {
+        true => Ok(()),
+        false => send.write_chunk(small.split().freeze()).await.map_err(unwritten),
+    }
+}
+
+fn unwritten(error: quinn::WriteError) -> End {
+    match error {
+        quinn::WriteError::ConnectionLost(error) => End::Broken(Closed::from_quic(error)),
+        _ => End::Stopped,
     }
 }

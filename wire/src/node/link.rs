@@ -23,25 +23,29 @@ use crate::task::Message;
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Event {
-    /// A job to do.
-    Job {
-        /// Which hand-out.
-        ticket: Ticket,
-        /// What to do.
-        key: Key,
-        /// What was left of its budget when it was sent.
-        budget_left: Option<Duration>,
-        /// The encoded job.
-        message: Message,
-        /// Takes the answer.
-        reply: Reply,
-    },
+    /// Jobs to do, at least one: those that came together.
+    Jobs(Vec<Job>),
     /// The answer to this ticket is no longer wanted. It may have been given already.
     Cancel(Ticket),
     /// Finish what you have, then leave.
     Drain,
     /// The connection ended. Nothing else follows.
     Closed(Closed),
+}
+
+/// A job to do.
+#[derive(Debug)]
+pub struct Job {
+    /// Which hand-out.
+    pub ticket: Ticket,
+    /// What to do.
+    pub key: Key,
+    /// What was left of its budget when it was sent.
+    pub budget_left: Option<Duration>,
+    /// The encoded job.
+    pub message: Message,
+    /// Takes the answer.
+    pub reply: Reply,
 }
 
 /// Speaks to the server. Cloning is a reference count.
@@ -118,6 +122,11 @@ impl Node {
     /// The most credit that the server counts.
     pub fn max_credit(&self) -> u32 {
         self.0.welcome.max_credit
+    }
+
+    /// The round trip time as QUIC measures it.
+    pub fn rtt(&self) -> Duration {
+        self.0.connection.rtt()
     }
 
     /// Abilities that both ends named.

@@ -8,13 +8,15 @@
 mod connect;
 pub(crate) mod dial;
 mod hand_in;
+mod intake;
 mod link;
+mod outbox;
 mod table;
 
 pub use connect::{ConnectError, connect};
 pub use dial::DialError;
 pub use hand_in::{Reply, ReplyError};
-pub use link::{Event, Jobs, Node};
+pub use link::{Event, Job, Jobs, Node};
 
 use std::time::Duration;
 

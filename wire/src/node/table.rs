@@ -56,13 +56,18 @@ impl Table {
         }
     }
 
-    /// The job is whole: `give` hands it to the worker in the same step, unless it was cancelled on its
-    /// way. So a cancel is told after its job, or instead of it, never before.
-    pub(super) fn begin(&self, ticket: &Ticket, give: impl FnOnce()) {
-        if let Some(held @ Held::Arriving) = self.held().get_mut(ticket) {
-            *held = Held::Working;
-            give();
-        }
+    /// These jobs are whole: `give` hands them to the worker in the same step, but for those that were
+    /// cancelled on their way. So a cancel is told after its job, or instead of it, never before.
+    pub(super) fn begin(&self, mut tickets: Vec<Ticket>, give: impl FnOnce(&[Ticket])) {
+        let mut held = self.held();
+        tickets.retain(|ticket| match held.get_mut(ticket) {
+            Some(state @ Held::Arriving) => {
+                *state = Held::Working;
+                true
+            }
+            _ => false,
+        });
+        give(&tickets);
     }
 
     /// The ticket is no longer wanted: the server said so, or its stream was stopped.
@@ -117,13 +122,13 @@ mod tests {
         assert!(table.arrive(T));
         assert!(!table.arrive(T), "twice");
         assert_eq!(table.cancel(&T), Cancel::Release, "on its way");
-        table.begin(&T, || panic!("cancelled before it was whole"));
+        table.begin(vec![T], |begun| assert!(begun.is_empty(), "cancelled before it was whole"));
         assert!(!table.let_go(&T));
 
         assert!(table.arrive(T));
-        let mut given = false;
-        table.begin(&T, || given = true);
-        assert!(given);
+        let mut given: Vec<Ticket> = Vec::new();
+        table.begin(vec![T], |begun| given.extend(begun));
+        assert_eq!(given, [T]);
         assert!(!table.release(&T), "nobody asked");
         assert_eq!(table.cancel(&T), Cancel::Tell);
         assert_eq!(table.cancel(&T), Cancel::Nothing);
@@ -136,7 +141,7 @@ mod tests {
     fn a_release_before_the_reply_is_gone_counts_once() {
         let table = Table::new();
         table.arrive(T);
-        table.begin(&T, || ());
+        table.begin(vec![T], |_| ());
         table.cancel(&T);
         assert!(table.release(&T));
         assert!(!table.release(&T));

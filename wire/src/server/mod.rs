@@ -9,15 +9,19 @@
 //!   as soon as the worker let go, unless the connection ends first;
 //! - it gives [`HandOutError::LaneClosed`], and [`Event::Closed`] comes.
 
+mod batch;
 mod greet;
+mod hand_out;
 mod listener;
 mod peer;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use batch::{Batch, Outcome};
+pub use hand_out::{Answer, HandOut, HandOutError};
 pub use listener::{BindError, Listener};
-pub use peer::{Answer, Event, Events, HandOut, HandOutError, Peer};
+pub use peer::{Event, Events, Peer};
 
 use std::time::Duration;
 
@@ -29,7 +33,8 @@ pub use crate::transport::Windows;
 pub struct Config {
     /// The longest messages. Default 64 KiB head, 64 MiB body.
     pub limits: Limits,
-    /// The most credit counted for one worker, whatever it asks for. Default 256.
+    /// The most credit counted for one worker, whatever it asks for. Default 1024: tasks of
+    /// microseconds need hundreds under way.
     pub max_credit: u32,
     /// The most workers at once. Default 256.
     pub max_workers: usize,
@@ -51,7 +56,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             limits: Limits::default(),
-            max_credit: 256,
+            max_credit: 1024,
             max_workers: 256,
             max_strangers: 64,
             greeting: Duration::from_secs(10),

@@ -1,63 +1,19 @@
 //! A greeted worker: [`Peer`] hands out, [`Events`] tells what it says on its own account.
 
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use queue::{Key, Ticket, WorkerId};
+use queue::{Ticket, WorkerId};
 use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
 
-use super::table::{Cancel, Full, Table};
-use crate::close::{CANCELLED, Closed};
+use super::table::{Cancel, Table};
+use crate::close::Closed;
 use crate::control::{self, Beat};
-use crate::framing::{FrameError, Limits};
-use crate::process::{Timings, Unprocessed};
-use crate::protocol::{AnswerHead, AnswerResult, Control, Hello, HelloKey, JobHead, MAX_KEYS, cut, micros};
-use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
-use crate::task::Message;
-
-/// One job to hand out.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HandOut {
-    /// Which hand-out: never used twice.
-    pub ticket: Ticket,
-    /// What to do.
-    pub key: Key,
-    /// What is left of the job's budget now; the worker may skip a job that is late anyway.
-    pub budget_left: Option<Duration>,
-}
-
-/// What a worker answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
-    /// The encoded answer, or why there is none.
-    pub result: Result<Message, Unprocessed>,
-    /// Where the worker's time went.
-    pub timings: Timings,
-}
-
-/// Why a hand-out has no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum HandOutError {
-    /// The connection ended; [`Event::Closed`] says how.
-    #[error("the connection to the worker ended")]
-    LaneClosed,
-    /// [`Peer::cancel`] was called. [`Event::Released`] follows.
-    #[error("the hand-out was cancelled")]
-    Cancelled,
-    /// The message is longer than the limits allow; nothing was sent.
-    #[error("the job cannot be sent: {0}")]
-    Message(#[from] FrameError),
-    /// More hand-outs are outstanding than any credit allows; nothing was sent.
-    #[error("too many hand-outs are outstanding on this connection")]
-    OverCredit,
-    /// The ticket is outstanding already; nothing was sent.
-    #[error("the ticket was handed out before")]
-    Duplicate,
-}
+use crate::framing::Limits;
+use crate::protocol::{Control, Hello, HelloKey, MAX_KEYS, cut};
+use crate::stream::FrameReader;
 
 /// What a worker says on its own account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,16 +34,16 @@ pub enum Event {
 /// The sending half of a worker's connection. Cloning is a reference count; the connection lives until
 /// it is closed, not until the last clone is gone.
 #[derive(Debug, Clone)]
-pub struct Peer(Arc<Shared>);
+pub struct Peer(pub(super) Arc<Shared>);
 
 #[derive(Debug)]
 pub(super) struct Shared {
-    connection: Connection,
+    pub(super) connection: Connection,
     worker: WorkerId,
     hello: Hello,
-    limits: Limits,
+    pub(super) limits: Limits,
     max_credit: u32,
-    table: Table,
+    pub(super) table: Table,
     control: mpsc::Sender<Control>,
     /// Set once, by whoever ends the connection first.
     closed: OnceLock<Closed>,
@@ -162,48 +118,6 @@ impl Peer {
         self.0.table.len()
     }
 
-    /// Sends a job and waits for its answer, see the [module](super).
-    ///
-    /// The hand-out is outstanding from this call on, even before the future is polled. Dropping the
-    /// future cancels it.
-    ///
-    /// # Errors
-    /// [`HandOutError`].
-    pub fn hand_out(
-        &self,
-        job: HandOut,
-        message: Message,
-    ) -> impl Future<Output = Result<Answer, HandOutError>> + Send + use<> {
-        let begun = Instant::now();
-        let guard =
-            self.0.table.begin(job.ticket).map(|cancelled| {
-                (Guard { shared: self.0.clone(), ticket: job.ticket, over: false }, cancelled)
-            });
-        async move {
-            let (mut guard, cancelled) = guard.map_err(|full| match full {
-                Full::Duplicate => HandOutError::Duplicate,
-                Full::Limit => HandOutError::OverCredit,
-            })?;
-            let shared = guard.shared.clone();
-            let result = tokio::select! {
-                biased;
-                _ = cancelled => Err(HandOutError::Cancelled),
-                result = shared.exchange(job, message, begun) => result,
-            };
-            match result {
-                Err(HandOutError::Cancelled) => {}
-                // A cancel that came while the answer did: it was sent, so its release will follow.
-                _ if !shared.table.answered(&guard.ticket) => {
-                    guard.over = true;
-                    return Err(HandOutError::Cancelled);
-                }
-                _ => {}
-            }
-            guard.over = true;
-            result
-        }
-    }
-
     /// Cancels a hand-out. Nothing happens if it is over: then its future has given its answer, or
     /// will, and no [`Event::Released`] comes.
     pub fn cancel(&self, ticket: Ticket) {
@@ -239,90 +153,8 @@ impl Events {
     }
 }
 
-/// Cancels a hand-out whose future is dropped.
-struct Guard {
-    shared: Arc<Shared>,
-    ticket: Ticket,
-    over: bool,
-}
-
-impl Drop for Guard {
-    fn drop(&mut self) {
-        if !self.over {
-            self.shared.cancel(&self.ticket);
-        }
-    }
-}
-
-/// Both halves of a hand-out's stream, ended for the worker too if they are given up.
-struct Stream {
-    send: SendStream,
-    reader: FrameReader,
-    answered: bool,
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        if !self.answered {
-            // A dropped stream would be finished, as if the job were whole. One that has ended by
-            // itself needs neither.
-            let _ = self.send.reset(CANCELLED);
-            self.reader.stop(CANCELLED);
-        }
-    }
-}
-
 impl Shared {
-    async fn exchange(&self, job: HandOut, message: Message, begun: Instant) -> Result<Answer, HandOutError> {
-        let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
-        let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
-        let head = JobHead {
-            ticket: job.ticket,
-            key: job.key,
-            budget_left_us: job.budget_left.map(|left| micros(left.saturating_sub(begun.elapsed()))),
-            job: message.head,
-        };
-        match write(&mut stream.send, &head, message.body, self.limits).await {
-            Ok(()) => {}
-            Err(WriteFailed::Frame(e)) => return Err(e.into()),
-            Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(_))) => {
-                return Err(HandOutError::LaneClosed);
-            }
-            // The worker stopped reading: it has an answer all the same, such as "too long".
-            Err(WriteFailed::Stream(_)) => {}
-        }
-        let _ = stream.send.finish();
-        match stream.reader.read::<AnswerHead>(self.limits).await {
-            Ok(Some((head, body))) if head.ticket == job.ticket => {
-                stream.answered = true;
-                stream.reader.end();
-                let timings = head.timings;
-                let result = match head.result {
-                    AnswerResult::Ok(head) => Ok(Message { head, body }),
-                    AnswerResult::Bad(text) => Err(Unprocessed::Bad(text)),
-                    AnswerResult::Failed(text) => Err(Unprocessed::Failed(text)),
-                };
-                Ok(Answer { result, timings })
-            }
-            Ok(Some((head, _))) => {
-                Err(self.violated(format!("it answered {} on the stream of {}", head.ticket, job.ticket)))
-            }
-            Err(ReadFailed::Stream(quinn::ReadError::ConnectionLost(_))) => Err(HandOutError::LaneClosed),
-            // The end of the stream lets go of the ticket.
-            Ok(None) | Err(ReadFailed::Stream(_)) => Ok(Answer {
-                result: Err(Unprocessed::Failed("the worker gave no answer".into())),
-                timings: Timings::default(),
-            }),
-            Err(e) => Err(self.violated(format!("its answer to {}: {e}", job.ticket))),
-        }
-    }
-
-    fn violated(&self, what: String) -> HandOutError {
-        self.close(Closed::Violation(what));
-        HandOutError::LaneClosed
-    }
-
-    fn cancel(&self, ticket: &Ticket) {
+    pub(super) fn cancel(&self, ticket: &Ticket) {
         if self.table.cancel(ticket) == Cancel::Tell {
             self.tell(Control::Cancel { ticket: *ticket });
         }
@@ -337,7 +169,7 @@ impl Shared {
         }
     }
 
-    fn close(&self, reason: Closed) {
+    pub(super) fn close(&self, reason: Closed) {
         let code = reason.code();
         let text = match &reason {
             Closed::Here(text) => text.clone(),

@@ -18,8 +18,8 @@ pub(super) struct Table {
 
 #[derive(Debug)]
 enum State {
-    /// The future runs; dropping the sender cancels it.
-    Running(#[allow(dead_code, reason = "held for its drop")] oneshot::Sender<()>),
+    /// The future runs; dropping the sender cancels it. None for one of a batch, which is sent anyway.
+    Running(#[allow(dead_code, reason = "held for its drop")] Option<oneshot::Sender<()>>),
     /// Cancelled, and the worker has not said that it let go.
     Cancelled,
 }
@@ -51,6 +51,17 @@ impl Table {
 
     /// Begins a hand-out. The receiver ends when it is cancelled.
     pub(super) fn begin(&self, ticket: Ticket) -> Result<oneshot::Receiver<()>, Full> {
+        let (cancel, cancelled) = oneshot::channel();
+        self.insert(ticket, State::Running(Some(cancel)))?;
+        Ok(cancelled)
+    }
+
+    /// Begins a hand-out of a batch.
+    pub(super) fn begin_in_batch(&self, ticket: Ticket) -> Result<(), Full> {
+        self.insert(ticket, State::Running(None))
+    }
+
+    fn insert(&self, ticket: Ticket, state: State) -> Result<(), Full> {
         let mut live = self.live();
         if live.len() >= self.limit {
             return Err(Full::Limit);
@@ -58,9 +69,8 @@ impl Table {
         match live.entry(ticket) {
             Entry::Occupied(_) => Err(Full::Duplicate),
             Entry::Vacant(place) => {
-                let (cancel, cancelled) = oneshot::channel();
-                place.insert(State::Running(cancel));
-                Ok(cancelled)
+                place.insert(state);
+                Ok(())
             }
         }
     }

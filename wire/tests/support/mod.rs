@@ -85,10 +85,16 @@ pub(crate) fn message(text: &str, body: usize) -> Message {
     Message { head, body: Bytes::from(vec![7; body]) }
 }
 
-/// The next event must be a job.
+/// The next event must be one job.
 pub(crate) async fn next_job(jobs: &mut Jobs) -> (Ticket, Message, node::Reply) {
+    let node::Job { ticket, message, reply, .. } = one_job(jobs).await;
+    (ticket, message, reply)
+}
+
+/// The next event must be one job, whole.
+pub(crate) async fn one_job(jobs: &mut Jobs) -> node::Job {
     match soon(jobs.next()).await {
-        node::Event::Job { ticket, message, reply, .. } => (ticket, message, reply),
+        node::Event::Jobs(mut jobs) if jobs.len() == 1 => jobs.remove(0),
         other => panic!("a job was expected, not {other:?}"),
     }
 }
@@ -97,8 +103,10 @@ pub(crate) async fn next_job(jobs: &mut Jobs) -> (Ticket, Message, node::Reply) 
 pub(crate) async fn echo(mut jobs: Jobs) {
     loop {
         match jobs.next().await {
-            node::Event::Job { message, reply, .. } => {
-                let _ = reply.answer(Ok(message), Timings::default()).await;
+            node::Event::Jobs(jobs) => {
+                for node::Job { message, reply, .. } in jobs {
+                    let _ = reply.answer(Ok(message), Timings::default()).await;
+                }
             }
             node::Event::Closed(_) => return,
             _ => {}

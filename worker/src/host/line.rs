@@ -2,11 +2,10 @@
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use queue::Key;
 
-use super::bench::Worked;
 use super::{Cancelled, Config, Counts, Job, JobId, Refused, RefusedWhy, Running};
 
 pub(super) struct Line {
@@ -22,6 +21,8 @@ struct State {
     running: Vec<Option<Work>>,
     closing: bool,
     counts: Counts,
+    /// Seconds that a job takes of late.
+    service: f64,
 }
 
 struct Work {
@@ -37,7 +38,15 @@ pub(super) struct Taken {
     pub(super) jobs: Vec<(Job, Instant)>,
     /// Jobs whose time is over.
     pub(super) late: Vec<Job>,
+    /// Whether to do them in one go, or one after the other.
+    pub(super) together: bool,
 }
+
+/// Jobs that are so short that taking them one by one would cost more than doing them are taken by this
+/// much work at once, and done one after the other.
+const SHORT: Duration = Duration::from_micros(50);
+/// The most that are.
+const MOST: f64 = 64.0;
 
 impl Line {
     pub(super) fn new(config: Config) -> Self {
@@ -46,6 +55,7 @@ impl Line {
             running: (0..config.threads.get()).map(|_| None).collect(),
             closing: false,
             counts: Counts::default(),
+            service: 0.0,
         };
         Line { config, state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -55,27 +65,36 @@ impl Line {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    #[allow(clippy::result_large_err)]
-    pub(super) fn put(&self, job: Job) -> Result<(), Refused> {
+    /// Takes jobs, in order; gives back those that find no place.
+    pub(super) fn put(&self, jobs: Vec<Job>) -> Vec<Refused> {
+        let now = Instant::now();
+        let mut refused = Vec::new();
         let mut state = self.state();
-        let why = if state.closing {
-            RefusedWhy::Closing
-        } else if state.waiting.len() >= self.config.waiting {
-            RefusedWhy::Full
-        } else {
-            state.waiting.push_back((job, Instant::now()));
-            drop(state);
-            self.changed.notify_one();
-            return Ok(());
-        };
-        Err(Refused { job, why })
+        let before = state.waiting.len();
+        for job in jobs {
+            if state.closing {
+                refused.push(Refused { job, why: RefusedWhy::Closing });
+            } else if state.waiting.len() >= self.config.waiting {
+                refused.push(Refused { job, why: RefusedWhy::Full });
+            } else {
+                state.waiting.push_back((job, now));
+            }
+        }
+        let came = state.waiting.len() - before;
+        drop(state);
+        match came {
+            0 => {}
+            1 => self.changed.notify_one(),
+            _ => self.changed.notify_all(),
+        }
+        refused
     }
 
     /// Waits for work; none when the line is closed and empty.
     pub(super) fn take(&self, thread: usize) -> Option<Taken> {
         let mut state = self.state();
         loop {
-            if let Some(taken) = state.take(thread, self.config.batch.get()) {
+            if let Some(taken) = state.take(thread, &self.config) {
                 return Some(taken);
             }
             if state.closing {
@@ -85,17 +104,21 @@ impl Line {
         }
     }
 
-    /// A thread has done what it took.
-    pub(super) fn ended(&self, thread: usize, worked: &Worked) {
+    /// A thread has done what it took: so many jobs, in this time.
+    pub(super) fn ended(&self, thread: usize, ended: Counts, took: Duration, jobs: usize) {
         let mut state = self.state();
         state.running[thread] = None;
-        state.counts.panics += u64::from(worked.panicked);
-        for result in &worked.results {
-            match result {
-                Ok(_) => state.counts.answered += 1,
-                Err(_) => state.counts.failed += 1,
-            }
-        }
+        state.counts.answered += ended.answered;
+        state.counts.failed += ended.failed;
+        state.counts.panics += ended.panics;
+        let each = took.as_secs_f64() / jobs.max(1) as f64;
+        // Rises fast and falls slowly: behind a job that is taken for a short one, others wait.
+        let share = if each > state.service { 0.5 } else { 0.125 };
+        state.service += (each - state.service) * share;
+    }
+
+    pub(super) fn service(&self) -> Duration {
+        Duration::from_secs_f64(self.state().service)
     }
 
     pub(super) fn cancel(&self, id: JobId) -> Cancelled {
@@ -150,11 +173,25 @@ impl Line {
 }
 
 impl State {
-    /// The oldest job, and as many others of its key as make a batch.
-    fn take(&mut self, thread: usize, batch: usize) -> Option<Taken> {
-        let now = Instant::now();
+    /// How many jobs are worth taking at once where they are done one by one.
+    fn short(&self) -> usize {
+        match self.service > 0.0 {
+            true => (SHORT.as_secs_f64() / self.service).clamp(1.0, MOST) as usize,
+            false => 1,
+        }
+    }
+
+    /// The oldest job, and as many others of its key as are to be taken with it.
+    fn take(&mut self, thread: usize, config: &Config) -> Option<Taken> {
         let key = self.waiting.front()?.0.key.clone();
-        let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new() };
+        let now = Instant::now();
+        let together = config.batch.get() > 1;
+        let batch = match together {
+            true => config.batch.get(),
+            // No more than this thread's share: the others are not to stand idle beside it.
+            false => self.short().min(self.waiting.len().div_ceil(config.threads.get())),
+        };
+        let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new(), together };
         let mut place = 0;
         while taken.jobs.len() < batch
             && let Some((job, _)) = self.waiting.get(place)

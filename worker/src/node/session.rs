@@ -3,17 +3,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use queue::{Key, Ticket};
+use queue::Ticket;
 use tokio::sync::Notify;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use wire::node::{Event, Jobs, Node, Reply};
-use wire::{Closed, Message, Timings, Unprocessed};
+use wire::node::{self, Event, Jobs, Node};
+use wire::{Closed, Timings, Unprocessed};
 
+use super::credit::Credit;
 use crate::host::{Host, Job, JobId, Refused};
 
 /// How long a server may take to say goodbye to a worker that drained and holds nothing. A hand-out may
 /// have crossed the drain on its way, so the worker does not leave at once by itself.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// How often the credit is looked at.
+const CREDIT_EVERY: Duration = Duration::from_millis(50);
 
 /// How a connection ended.
 pub(super) enum Ended {
@@ -28,17 +33,26 @@ pub(super) struct Session<'a> {
     host: &'a Host,
     number: u64,
     drain_within: Duration,
+    credit: Credit,
     /// Told after each job.
     done: Arc<Notify>,
 }
 
 impl<'a> Session<'a> {
-    pub(super) fn new(node: Node, host: &'a Host, number: u64, drain_within: Duration) -> Self {
-        Session { node, host, number, drain_within, done: Arc::new(Notify::new()) }
+    pub(super) fn new(
+        node: Node,
+        host: &'a Host,
+        number: u64,
+        drain_within: Duration,
+        credit: Credit,
+    ) -> Self {
+        Session { node, host, number, drain_within, credit, done: Arc::new(Notify::new()) }
     }
 
     /// Serves the connection; after `stop` finishes what is in hand and leaves.
-    pub(super) async fn serve(self, mut jobs: Jobs, stop: &CancellationToken) -> Ended {
+    pub(super) async fn serve(mut self, mut jobs: Jobs, stop: &CancellationToken) -> Ended {
+        let mut tick = tokio::time::interval(CREDIT_EVERY);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closed = loop {
             tokio::select! {
                 biased;
@@ -55,6 +69,13 @@ impl<'a> Session<'a> {
                     Event::Closed(closed) => break closed,
                     event => self.take(event),
                 },
+                _ = tick.tick() => {
+                    let most = self.node.max_credit();
+                    if let Some(n) = self.credit.change(self.host.service(), self.node.rtt(), most) {
+                        tracing::debug!(credit = n, "credit follows the jobs");
+                        self.node.credit(n);
+                    }
+                }
             }
         };
         self.host.abandon(self.number);
@@ -62,7 +83,7 @@ impl<'a> Session<'a> {
     }
 
     /// Goes on until nothing is held and the server has closed the connection, or neither comes in time.
-    async fn drain(self, mut jobs: Jobs) -> Ended {
+    async fn drain(mut self, mut jobs: Jobs) -> Ended {
         let give_up = tokio::time::sleep(self.drain_within);
         tokio::pin!(give_up);
         let mut goodbye = None;
@@ -97,11 +118,9 @@ impl<'a> Session<'a> {
         Ended::Drained
     }
 
-    fn take(&self, event: Event) {
+    fn take(&mut self, event: Event) {
         match event {
-            Event::Job { ticket, key, budget_left, message, reply } => {
-                self.begin(ticket, key, budget_left, message, reply);
-            }
+            Event::Jobs(jobs) => self.begin(jobs),
             // Dropping a job that waits drops its reply, which tells the server. One that runs is let go
             // when it is done.
             Event::Cancel(ticket) => {
@@ -112,20 +131,26 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn begin(&self, ticket: Ticket, key: Key, budget_left: Option<Duration>, message: Message, reply: Reply) {
-        let done = Arc::clone(&self.done);
-        let job = Job {
-            id: self.id(ticket),
-            key,
-            message,
-            deadline: budget_left.and_then(|left| Instant::now().checked_add(left)),
-            done: Box::new(move |result, timings| {
-                reply.send(result, timings);
-                done.notify_one();
-            }),
+    fn begin(&mut self, jobs: Vec<node::Job>) {
+        for job in &jobs {
+            self.credit.came(job.message.body.len());
+        }
+        let now = Instant::now();
+        let job = |node::Job { ticket, key, budget_left, message, reply }| {
+            let done = Arc::clone(&self.done);
+            Job {
+                id: self.id(ticket),
+                key,
+                message,
+                deadline: budget_left.and_then(|left| now.checked_add(left)),
+                done: Box::new(move |result, timings| {
+                    reply.send(result, timings);
+                    done.notify_one();
+                }),
+            }
         };
-        if let Err(Refused { job, why }) = self.host.submit(job) {
-            tracing::debug!(%ticket, key = %job.key, %why, "a job was refused");
+        for Refused { job, why } in self.host.submit_all(jobs.into_iter().map(job).collect()) {
+            tracing::debug!(job = %job.id, key = %job.key, %why, "a job was refused");
             let why = format!("{}: {why}", job.key);
             (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
         }

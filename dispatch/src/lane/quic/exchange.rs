@@ -1,0 +1,141 @@
+//! Hand-outs from their preparation to their report.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use queue::{Failure, Key, Ticket};
+use tokio_util::sync::CancellationToken;
+use wire::server::{Answer, HandOut as Sent, HandOutError, Peer};
+use wire::{Message, Unprocessed};
+
+use super::habits::Seen;
+use crate::command::Report;
+use crate::lane::{HandOut, Reporter, answered};
+use crate::{Link, Stopped};
+
+/// What a hand-out needs of its lane.
+pub(super) struct Exchange {
+    pub(super) peer: Arc<Peer>,
+    pub(super) reporter: Reporter,
+}
+
+/// What a lane learns from hand-outs that ended.
+pub(super) struct Ended {
+    /// The one that had a stream of its own.
+    pub(super) alone: Option<Ticket>,
+    /// The jobs that were prepared.
+    pub(super) seen: Vec<(Key, Seen)>,
+}
+
+impl Exchange {
+    /// One hand-out on a stream of its own.
+    pub(super) async fn one(self, hand_out: HandOut, cancel: CancellationToken) -> Result<Ended, Stopped> {
+        let ticket = hand_out.ticket;
+        let mut ended = Ended { alone: Some(ticket), seen: Vec::with_capacity(1) };
+        let report = match self.prepare(&hand_out, &mut ended) {
+            Err(report) => Some(report),
+            Ok(_) if cancel.is_cancelled() => Some(Report::Released(ticket)),
+            Ok(job) => {
+                let sent = self.peer.hand_out(sent(&hand_out), job);
+                // A cancel before this line found no hand-out at the peer.
+                if cancel.is_cancelled() {
+                    self.peer.cancel(ticket);
+                }
+                self.judge(&hand_out, sent.await)
+            }
+        };
+        if let Some(report) = report {
+            self.reporter.report(vec![report]).await?;
+        }
+        Ok(ended)
+    }
+
+    /// Several small hand-outs on one stream.
+    pub(super) async fn batch(self, hand_outs: Vec<HandOut>) -> Result<Ended, Stopped> {
+        let mut ended = Ended { alone: None, seen: Vec::with_capacity(hand_outs.len()) };
+        let mut reports = Vec::new();
+        let mut jobs = Vec::with_capacity(hand_outs.len());
+        let mut under_way = HashMap::with_capacity(hand_outs.len());
+        for hand_out in hand_outs {
+            match self.prepare(&hand_out, &mut ended) {
+                Ok(job) => {
+                    jobs.push((sent(&hand_out), job));
+                    under_way.insert(hand_out.ticket, hand_out);
+                }
+                Err(report) => reports.push(report),
+            }
+        }
+        let mut batch = self.peer.hand_out_batch(jobs);
+        loop {
+            if !reports.is_empty() {
+                self.reporter.report(std::mem::take(&mut reports)).await?;
+            }
+            let Some(outcomes) = batch.next().await else { return Ok(ended) };
+            for (ticket, outcome) in outcomes {
+                if let Some(hand_out) = under_way.remove(&ticket) {
+                    reports.extend(self.judge(&hand_out, outcome));
+                }
+            }
+        }
+    }
+
+    fn prepare(&self, hand_out: &HandOut, ended: &mut Ended) -> Result<Message, Report> {
+        let begun = Instant::now();
+        match hand_out.encoded(&Link::Remote { rtt: self.peer.rtt() }) {
+            Ok(job) => {
+                let seen = Seen { bytes: job.head.len() + job.body.len(), prepare: begun.elapsed() };
+                // One of a batch stands for all that are like it.
+                if ended.seen.is_empty() || !seen.is_small() {
+                    ended.seen.push((hand_out.key.clone(), seen));
+                }
+                Ok(job)
+            }
+            Err(unprepared) => {
+                tracing::debug!(ticket = ?hand_out.ticket, %unprepared, "no job");
+                Err(answered(hand_out.ticket, Err(Failure::Bad)))
+            }
+        }
+    }
+
+    /// What the queue is to be told. Nothing where it will be told otherwise.
+    fn judge(&self, hand_out: &HandOut, outcome: Result<Answer, HandOutError>) -> Option<Report> {
+        let ticket = hand_out.ticket;
+        let answer = match outcome {
+            Ok(answer) => answer,
+            // The release comes as an event; the end of the connection too.
+            Err(HandOutError::Cancelled | HandOutError::LaneClosed) => return None,
+            Err(error) => {
+                tracing::warn!(?ticket, %error, "a job could not be handed out");
+                let failure = match error {
+                    HandOutError::Message(_) => Failure::Bad,
+                    _ => Failure::Failed,
+                };
+                return Some(answered(ticket, Err(failure)));
+            }
+        };
+        let result = match answer.result {
+            Ok(message) => match hand_out.decode(message) {
+                Ok(value) => Ok((value, answer.timings)),
+                Err(error) => {
+                    tracing::warn!(?ticket, %error, worker = %self.peer.worker(), "an answer cannot be read");
+                    Err(Failure::Failed)
+                }
+            },
+            Err(unprocessed) => {
+                tracing::debug!(?ticket, %unprocessed, "no answer");
+                Err(match unprocessed {
+                    Unprocessed::Bad(_) => Failure::Bad,
+                    Unprocessed::Failed(_) => Failure::Failed,
+                })
+            }
+        };
+        Some(answered(ticket, result))
+    }
+}
+
+/// The hand-out as the peer knows it.
+fn sent(hand_out: &HandOut) -> Sent {
+    let budget_left = hand_out.budget_left(Instant::now());
+    Sent { ticket: hand_out.ticket, key: hand_out.key.clone(), budget_left }
+}

@@ -1,0 +1,45 @@
+//! How the owner tells an inlet that there is room, ahead of its offers: so an offer costs no round trip.
+
+use tokio::sync::{Semaphore, SemaphorePermit, TryAcquireError};
+
+/// The places that a flow is sure to admit. The owner adds to them, the flow's one inlet uses them up.
+#[derive(Debug)]
+pub(crate) struct Room(Semaphore);
+
+/// There is no room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoRoom {
+    /// Not now.
+    Full,
+    /// Never again.
+    Closed,
+}
+
+impl Room {
+    pub(crate) fn new() -> Self {
+        Self(Semaphore::new(0))
+    }
+
+    /// From now on `places` more may be offered.
+    pub(crate) fn add(&self, places: usize) {
+        self.0.add_permits(places);
+    }
+
+    /// The flow takes no more offers.
+    pub(crate) fn close(&self) {
+        self.0.close();
+    }
+
+    /// A place if there is one. It is used up by `forget`, else given back when it is dropped.
+    pub(crate) fn one_now(&self) -> Result<SemaphorePermit<'_>, NoRoom> {
+        self.0.try_acquire().map_err(|error| match error {
+            TryAcquireError::NoPermits => NoRoom::Full,
+            TryAcquireError::Closed => NoRoom::Closed,
+        })
+    }
+
+    /// Waits for a place; the same.
+    pub(crate) async fn one(&self) -> Result<SemaphorePermit<'_>, NoRoom> {
+        self.0.acquire().await.map_err(|_| NoRoom::Closed)
+    }
+}

@@ -1,0 +1,162 @@
+//! Reads jobs off a stream and gives them to the worker: those that came together, together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use queue::{Key, Ticket};
+use tokio::sync::mpsc;
+
+use super::hand_in::{End, Reply};
+use super::link::{Event, Job, Shared};
+use super::outbox::Outbox;
+use crate::close::{CANCELLED, Closed};
+use crate::control::broken;
+use crate::process::Unprocessed;
+use crate::protocol::JobHead;
+use crate::stream::{FrameReader, ReadFailed};
+use crate::task::Message;
+
+/// The most jobs in one event: more are read when the worker has looked at these.
+const TOGETHER: usize = 64;
+
+/// The reading end of one stream.
+pub(super) struct Intake<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) events: &'a mpsc::Sender<Event>,
+    pub(super) outbox: &'a Arc<Outbox>,
+    pub(super) reader: FrameReader,
+    /// What the last job was about: the next one need not say it again.
+    pub(super) key: Option<Key>,
+}
+
+/// What came.
+pub(super) enum Received {
+    /// The worker has these jobs, and their answers will come to the outbox.
+    Given(Vec<Ticket>),
+    /// There are no more jobs on this stream.
+    End,
+    /// This one cannot be taken, and nothing behind it will be read.
+    TooLong(Ticket, Unprocessed),
+    Failed(End),
+}
+
+/// A job that is here, whole.
+struct Whole<'a> {
+    arriving: Arriving<'a>,
+    key: Key,
+    budget_left: Option<Duration>,
+    message: Message,
+}
+
+impl<'a> Intake<'a> {
+    /// Receives at least one job, and gives it to the worker with those that are here already.
+    pub(super) async fn receive(mut self) -> (Self, Received) {
+        let received = self.receive_with().await.unwrap_or_else(Received::Failed);
+        (self, received)
+    }
+
+    async fn receive_with(&mut self) -> Result<Received, End> {
+        let limits = self.shared.limits;
+        let Some(incoming) = self.reader.head::<JobHead>(limits.head).await.map_err(unread)? else {
+            return Ok(Received::End);
+        };
+        if incoming.body > limits.body {
+            let why = format!(
+                "a body of {} bytes is longer than this worker's limit of {}",
+                incoming.body, limits.body
+            );
+            self.reader.stop(CANCELLED);
+            return Ok(Received::TooLong(incoming.head.ticket, Unprocessed::Bad(why)));
+        }
+        let (arriving, key) = self.begin(&incoming.head)?;
+        let body = self.reader.body(incoming.body).await.map_err(unread)?;
+        let mut whole = vec![Whole::new(arriving, key, incoming.head, body)];
+        while whole.len() < TOGETHER
+            && let Some((head, body)) = self.reader.here::<JobHead>(limits).map_err(|e| unread(e.into()))?
+        {
+            let (arriving, key) = self.begin(&head)?;
+            whole.push(Whole::new(arriving, key, head, body));
+        }
+        Ok(Received::Given(self.give(whole).await))
+    }
+
+    /// Notes a job whose head is here.
+    fn begin(&mut self, head: &JobHead) -> Result<(Arriving<'a>, Key), End> {
+        let violated = |why: String| Err(End::Broken(Closed::Violation(why)));
+        let ticket = head.ticket;
+        if self.shared.table.len() >= self.shared.most_held() {
+            return violated("it hands out far more than the credit".into());
+        }
+        if let Some(key) = &head.key {
+            self.key = Some(key.clone());
+        }
+        let Some(key) = self.key.clone() else {
+            return violated(format!("it does not say what {ticket} is about"));
+        };
+        if !self.shared.table.arrive(ticket) {
+            return violated(format!("it handed out {ticket} twice"));
+        }
+        Ok((Arriving { shared: self.shared, ticket, given: false }, key))
+    }
+
+    /// Gives jobs to the worker but for those that were cancelled on their way; all of them where there
+    /// is no worker any more.
+    async fn give(&self, whole: Vec<Whole<'_>>) -> Vec<Ticket> {
+        let Ok(place) = self.events.reserve().await else { return Vec::new() };
+        let mut tickets = Vec::with_capacity(whole.len());
+        let mut jobs = Vec::with_capacity(whole.len());
+        let coming = whole.iter().map(|whole| whole.arriving.ticket).collect();
+        // Dropped outside of the table's lock, which each of them takes.
+        let mut cancelled = Vec::new();
+        // In one step with the event: a cancel is told after its job, or instead of it, never before.
+        self.shared.table.begin(coming, |begun| {
+            // In the same order, without the cancelled ones.
+            let mut begun = begun.iter().peekable();
+            for Whole { mut arriving, key, budget_left, message } in whole {
+                let ticket = arriving.ticket;
+                if begun.next_if_eq(&&ticket).is_none() {
+                    cancelled.push(arriving);
+                    continue;
+                }
+                arriving.given = true;
+                let reply = Reply::new(self.shared, ticket, self.outbox);
+                jobs.push(Job { ticket, key, budget_left, message, reply });
+                tickets.push(ticket);
+            }
+            if !jobs.is_empty() {
+                place.send(Event::Jobs(jobs));
+            }
+        });
+        tickets
+    }
+}
+
+impl<'a> Whole<'a> {
+    fn new(arriving: Arriving<'a>, key: Key, head: JobHead, body: Bytes) -> Self {
+        let budget_left = head.budget_left_us.map(Duration::from_micros);
+        Self { arriving, key, budget_left, message: Message { head: head.job, body } }
+    }
+}
+
+/// A ticket whose body is on its way: forgotten if the stream is given up before the worker has it.
+struct Arriving<'a> {
+    shared: &'a Shared,
+    ticket: Ticket,
+    given: bool,
+}
+
+impl Drop for Arriving<'_> {
+    fn drop(&mut self) {
+        if !self.given {
+            self.shared.let_go(self.ticket);
+        }
+    }
+}
+
+fn unread(error: ReadFailed) -> End {
+    match error {
+        ReadFailed::Stream(quinn::ReadError::Reset(_)) => End::Stopped,
+        other => End::Broken(broken(other)),
+    }
+}

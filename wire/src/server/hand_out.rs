@@ -1,0 +1,202 @@
+//! One hand-out on a stream of its own.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use queue::{Key, Ticket};
+use quinn::SendStream;
+
+use super::peer::{Peer, Shared};
+use super::table::Full;
+use crate::close::{CANCELLED, Closed};
+use crate::framing::FrameError;
+use crate::process::{Timings, Unprocessed};
+use crate::protocol::{AnswerHead, AnswerResult, JobHead, micros};
+use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
+use crate::task::Message;
+
+/// One job to hand out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HandOut {
+    /// Which hand-out: never used twice.
+    pub ticket: Ticket,
+    /// What to do.
+    pub key: Key,
+    /// What is left of the job's budget now; the worker may skip a job that is late anyway.
+    pub budget_left: Option<Duration>,
+}
+
+/// What a worker answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// The encoded answer, or why there is none.
+    pub result: Result<Message, Unprocessed>,
+    /// Where the worker's time went.
+    pub timings: Timings,
+}
+
+/// Why a hand-out has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandOutError {
+    /// The connection ended; [`Event::Closed`] says how.
+    #[error("the connection to the worker ended")]
+    LaneClosed,
+    /// [`Peer::cancel`] was called. [`Event::Released`] follows.
+    #[error("the hand-out was cancelled")]
+    Cancelled,
+    /// The message is longer than the limits allow; nothing was sent.
+    #[error("the job cannot be sent: {0}")]
+    Message(#[from] FrameError),
+    /// More hand-outs are outstanding than any credit allows; nothing was sent.
+    #[error("too many hand-outs are outstanding on this connection")]
+    OverCredit,
+    /// The ticket is outstanding already; nothing was sent.
+    #[error("the ticket was handed out before")]
+    Duplicate,
+}
+
+impl From<Full> for HandOutError {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Duplicate => Self::Duplicate,
+            Full::Limit => Self::OverCredit,
+        }
+    }
+}
+
+impl HandOut {
+    /// The head of this job. `key` is left out where the message before on the stream had the same.
+    pub(super) fn head(&self, job: bytes::Bytes, waited: Duration, key: Option<Key>) -> JobHead {
+        let budget_left_us = self.budget_left.map(|left| micros(left.saturating_sub(waited)));
+        JobHead { ticket: self.ticket, key, budget_left_us, job }
+    }
+}
+
+impl Answer {
+    pub(super) fn new(head: AnswerHead, body: bytes::Bytes) -> Self {
+        let result = match head.result {
+            AnswerResult::Ok(head) => Ok(Message { head, body }),
+            AnswerResult::Bad(text) => Err(Unprocessed::Bad(text)),
+            AnswerResult::Failed(text) => Err(Unprocessed::Failed(text)),
+        };
+        Self { result, timings: head.timings }
+    }
+
+    /// The end of the stream lets go of a ticket that it did not answer.
+    pub(super) fn none() -> Self {
+        let result = Err(Unprocessed::Failed("the worker gave no answer".into()));
+        Self { result, timings: Timings::default() }
+    }
+}
+
+impl Peer {
+    /// Sends a job and waits for its answer, see the [module](super).
+    ///
+    /// The hand-out is outstanding from this call on, even before the future is polled. Dropping the
+    /// future cancels it.
+    ///
+    /// # Errors
+    /// [`HandOutError`].
+    pub fn hand_out(
+        &self,
+        job: HandOut,
+        message: Message,
+    ) -> impl Future<Output = Result<Answer, HandOutError>> + Send + use<> {
+        let begun = Instant::now();
+        let guard =
+            self.0.table.begin(job.ticket).map(|cancelled| {
+                (Guard { shared: self.0.clone(), ticket: job.ticket, over: false }, cancelled)
+            });
+        async move {
+            let (mut guard, cancelled) = guard?;
+            let shared = guard.shared.clone();
+            let result = tokio::select! {
+                biased;
+                _ = cancelled => Err(HandOutError::Cancelled),
+                result = shared.exchange(job, message, begun) => result,
+            };
+            match result {
+                Err(HandOutError::Cancelled) => {}
+                // A cancel that came while the answer did: it was sent, so its release will follow.
+                _ if !shared.table.answered(&guard.ticket) => {
+                    guard.over = true;
+                    return Err(HandOutError::Cancelled);
+                }
+                _ => {}
+            }
+            guard.over = true;
+            result
+        }
+    }
+}
+
+/// Cancels a hand-out whose future is dropped.
+struct Guard {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+    over: bool,
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        if !self.over {
+            self.shared.cancel(&self.ticket);
+        }
+    }
+}
+
+/// Both halves of a hand-out's stream, ended for the worker too if they are given up.
+struct Stream {
+    send: SendStream,
+    reader: FrameReader,
+    answered: bool,
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if !self.answered {
+            // A dropped stream would be finished, as if the job were whole. One that has ended by
+            // itself needs neither.
+            let _ = self.send.reset(CANCELLED);
+            self.reader.stop(CANCELLED);
+        }
+    }
+}
+
+impl Shared {
+    async fn exchange(&self, job: HandOut, message: Message, begun: Instant) -> Result<Answer, HandOutError> {
+        let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
+        let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
+        let head = job.head(message.head, begun.elapsed(), Some(job.key.clone()));
+        match write(&mut stream.send, &head, message.body, self.limits).await {
+            Ok(()) => {}
+            Err(WriteFailed::Frame(e)) => return Err(e.into()),
+            Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(_))) => {
+                return Err(HandOutError::LaneClosed);
+            }
+            // The worker stopped reading: it has an answer all the same, such as "too long".
+            Err(WriteFailed::Stream(_)) => {}
+        }
+        let _ = stream.send.finish();
+        match stream.reader.read::<AnswerHead>(self.limits).await {
+            Ok(Some((head, body))) if head.ticket == job.ticket => {
+                stream.answered = true;
+                stream.reader.end();
+                Ok(Answer::new(head, body))
+            }
+            Ok(Some((head, _))) => {
+                Err(self.violated(format!("it answered {} on the stream of {}", head.ticket, job.ticket)))
+            }
+            Err(ReadFailed::Stream(quinn::ReadError::ConnectionLost(_))) => Err(HandOutError::LaneClosed),
+            Ok(None) | Err(ReadFailed::Stream(_)) => Ok(Answer::none()),
+            Err(e) => Err(self.violated(format!("its answer to {}: {e}", job.ticket))),
+        }
+    }
+
+    pub(super) fn violated(&self, what: String) -> HandOutError {
+        self.close(Closed::Violation(what));
+        HandOutError::LaneClosed
+    }
+}
