@@ -49,6 +49,8 @@ pub(crate) struct Flow<I, P, A> {
     pub(crate) places: VecDeque<Place<I, P, A>>,
     pub(crate) pending: usize,
     pub(crate) lines: Vec<Line>,
+    /// What hand-outs have earned towards hedges, in thousandths of one.
+    pub(crate) hedges: u32,
     pub(crate) source: SourceCounts,
     pub(crate) answered: u64,
     pub(crate) not_asked: u64,
@@ -69,6 +71,7 @@ impl<I, P, A> Flow<I, P, A> {
             places: VecDeque::new(),
             pending: 0,
             lines: Vec::new(),
+            hedges: 0,
             source: SourceCounts::default(),
             answered: 0,
             not_asked: 0,

@@ -114,6 +114,7 @@ mod policy;
 mod pool;
 mod service;
 mod slots;
+mod spread;
 mod step;
 mod timer;
 
@@ -123,5 +124,5 @@ pub use id::{FlowId, LaneId, PartIndex, Seq, Ticket, WorkerId};
 pub use key::{Key, ModelHash, ModelHashError, TaskName, TaskNameError};
 pub use lane::{Join, LaneKey, LaneView};
 pub use offer::{Batch, Offer, Outcome, Part, Reason, Refused, RefusedWhy, Taken, Verdict};
-pub use policy::{NoLane, Policy, WhenFull};
+pub use policy::{Hedge, NoLane, Policy, Share, WhenFull};
 pub use step::Step;

@@ -6,12 +6,14 @@
 //! idleness starts at the pool's present time, so it can neither claim what it did not use nor be
 //! punished for it. Pools that share lanes take turns by smooth weighted round robin.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::num::NonZeroU64;
 
-use crate::id::{FlowId, LaneId, WorkerId};
+use crate::id::{FlowId, LaneId, PartIndex, Seq, WorkerId};
 use crate::key::Key;
 use crate::service::Service;
 use crate::slots::{At, Slots};
+use crate::spread::Spread;
 
 /// What one hand-out adds to the virtual time of a flow with weight 1. Weights above it count as it;
 /// a larger one would let the virtual time run over within the life of a server.
@@ -21,6 +23,20 @@ const STRIDE: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PoolId(pub(crate) u64);
 
+/// A slow part's turn among those that wait for a second lane: who became slow first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlowTurn(NonZeroU64);
+
+/// A part that a lane has had for long, and that may have a second lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlowPart {
+    pub(crate) flow: At<FlowId>,
+    pub(crate) seq: Seq,
+    pub(crate) part: PartIndex,
+    /// The lane that has it.
+    pub(crate) holder: At<LaneId>,
+}
+
 /// One pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -28,6 +44,10 @@ pub(crate) struct Pool {
     pub(crate) key: Key,
     pub(crate) pin: Option<WorkerId>,
     pub(crate) service: Service,
+    /// How its times are spread, where a flow ever named it that hedges.
+    pub(crate) spread: Option<Box<Spread>>,
+    /// Parts that are to be hedged as soon as there is room for it.
+    slow: BTreeMap<SlowTurn, SlowPart>,
     /// The lanes that serve it, and whether they are warm for the key.
     lanes: Vec<(At<LaneId>, bool)>,
     /// How many of the lanes have room.
@@ -44,6 +64,8 @@ pub(crate) struct Pool {
     turn: i64,
     /// Where it stands in `Pools::runnable`.
     runnable: Option<usize>,
+    /// Where it stands in `Pools::hedging`.
+    hedging: Option<usize>,
 }
 
 impl Pool {
@@ -64,17 +86,32 @@ pub(crate) struct Pools {
     next: u64,
     /// Pools with waiting flows and a lane with room: the only ones that `poll` looks at.
     runnable: Vec<At<PoolId>>,
+    /// Pools with slow parts and a lane with room.
+    hedging: Vec<At<PoolId>>,
+    next_slow: NonZeroU64,
     /// The room of each lane by its index, kept close together because choosing the freest reads many.
     room: Vec<u32>,
 }
 
 impl Pools {
     pub(crate) fn new() -> Self {
-        Self { slots: Slots::new(), by_key: HashMap::new(), next: 0, runnable: Vec::new(), room: Vec::new() }
+        Self {
+            slots: Slots::new(),
+            by_key: HashMap::new(),
+            next: 0,
+            runnable: Vec::new(),
+            hedging: Vec::new(),
+            next_slow: NonZeroU64::MIN,
+            room: Vec::new(),
+        }
     }
 
     pub(crate) fn get(&self, at: At<PoolId>) -> &Pool {
         &self.slots[at]
+    }
+
+    pub(crate) fn get_mut(&mut self, at: At<PoolId>) -> &mut Pool {
+        &mut self.slots[at]
     }
 
     pub(crate) fn by_id(&mut self, id: PoolId) -> Option<&mut Pool> {
@@ -98,6 +135,8 @@ impl Pools {
             key: key.clone(),
             pin,
             service: Service::default(),
+            spread: None,
+            slow: BTreeMap::new(),
             lanes: Vec::new(),
             roomy: 0,
             lines: 0,
@@ -106,6 +145,7 @@ impl Pools {
             time: 0,
             turn: 0,
             runnable: None,
+            hedging: None,
         };
         let at = self.slots.insert(id, pool);
         self.by_key.insert((key.clone(), pin), at);
@@ -234,32 +274,71 @@ impl Pools {
         best.1
     }
 
-    /// The lane of a pool to hand out to: warm ones first, then the one with the most room.
-    pub(crate) fn freest(&self, at: At<PoolId>) -> Option<At<LaneId>> {
+    /// The lane of a pool to hand out to, `but` for one: warm ones first, then the one with the most room.
+    pub(crate) fn freest(&self, at: At<PoolId>, but: Option<At<LaneId>>) -> Option<At<LaneId>> {
         let lanes = self.slots[at].lanes.iter();
-        let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0);
+        let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0 && Some(lane) != but);
         // `max_by_key` keeps the last of equals; reversed, the longest-serving lane wins.
         let best = roomy.rev().max_by_key(|&&(lane, warm)| (warm, self.room_of(lane)));
         best.map(|&(lane, _)| lane)
     }
 
-    /// Keeps `runnable` true to a pool's state.
+    /// A part has been out for long. Returns its turn.
+    pub(crate) fn add_slow(&mut self, at: At<PoolId>, part: SlowPart) -> SlowTurn {
+        let turn = SlowTurn(self.next_slow);
+        self.next_slow = self.next_slow.saturating_add(1);
+        self.slots[at].slow.insert(turn, part);
+        self.refresh(at);
+        turn
+    }
+
+    /// A slow part has found its second lane, or needs none any more.
+    pub(crate) fn drop_slow(&mut self, at: At<PoolId>, turn: SlowTurn) {
+        self.slots[at].slow.remove(&turn);
+        self.refresh(at);
+    }
+
+    /// The next slow part for which a lane has room that does not have it yet, and that lane.
+    pub(crate) fn pick_slow(&self) -> Option<(SlowTurn, SlowPart, At<LaneId>)> {
+        self.hedging.iter().find_map(|&at| {
+            // Only where its own lane is the one with room, a part must let others go first: with
+            // two such lanes the first part will do, so no more are looked at than one lane holds.
+            let mut slow = self.slots[at].slow.iter();
+            slow.find_map(|(&turn, &part)| Some((turn, part, self.freest(at, Some(part.holder))?)))
+        })
+    }
+
+    /// Keeps `runnable` and `hedging` true to a pool's state.
     fn refresh(&mut self, at: At<PoolId>) {
         let pool = &mut self.slots[at];
         let can_run = pool.roomy > 0 && !pool.ready.is_empty();
-        match (pool.runnable, can_run) {
-            (None, true) => {
-                pool.runnable = Some(self.runnable.len());
-                self.runnable.push(at);
+        let can_hedge = pool.roomy > 0 && !pool.slow.is_empty();
+        if can_run != pool.runnable.is_some() {
+            list(&mut self.runnable, &mut self.slots, at, |pool| &mut pool.runnable);
+        }
+        if can_hedge != self.slots[at].hedging.is_some() {
+            list(&mut self.hedging, &mut self.slots, at, |pool| &mut pool.hedging);
+        }
+    }
+}
+
+/// Puts a pool on a list that it is not on, or takes it off; `mark` is where a pool keeps its place in it.
+fn list(
+    list: &mut Vec<At<PoolId>>,
+    pools: &mut Slots<PoolId, Pool>,
+    at: At<PoolId>,
+    mark: impl Fn(&mut Pool) -> &mut Option<usize>,
+) {
+    match mark(&mut pools[at]).take() {
+        None => {
+            *mark(&mut pools[at]) = Some(list.len());
+            list.push(at);
+        }
+        Some(place) => {
+            list.swap_remove(place);
+            if let Some(&moved) = list.get(place) {
+                *mark(&mut pools[moved]) = Some(place);
             }
-            (Some(place), false) => {
-                pool.runnable = None;
-                self.runnable.swap_remove(place);
-                if let Some(&moved) = self.runnable.get(place) {
-                    self.slots[moved].runnable = Some(place);
-                }
-            }
-            (None, false) | (Some(_), true) => {}
         }
     }
 }

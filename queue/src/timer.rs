@@ -19,6 +19,8 @@ pub(crate) enum Due {
     Retry(FlowId, Seq, PartIndex),
     /// A lane must have let go of a cancelled ticket.
     Release(LaneId, Ticket),
+    /// A hand-out of a flow that hedges has become slow.
+    Slow(Ticket),
 }
 
 /// Below this size sweeping would cost more than it saves.

@@ -11,6 +11,7 @@ use crate::place::{Place, Slot, State};
 use crate::policy::{NoLane, WhenFull};
 use crate::pool::PoolId;
 use crate::slots::At;
+use crate::spread::Spread;
 use crate::timer::Due;
 
 /// Lines that a flow keeps though nothing of it is open there. Making one anew for each item would be
@@ -193,6 +194,9 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let (pool, is_new) = self.pools.find_or_make(&part.key, flow.policy.pin);
         self.pools.add_line(pool);
         flow.lines.push(Line::new(pool));
+        if flow.policy.hedge.is_some() {
+            self.pools.get_mut(pool).spread.get_or_insert_with(|| Box::new(Spread::new()));
+        }
         if is_new && let Some(worker) = flow.policy.pin {
             self.staff(pool, worker);
         }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Dispatcher;
-use crate::id::{PartIndex, Seq};
+use crate::id::{PartIndex, Seq, Ticket};
 use crate::offer::Reason;
 use crate::place::{Place, State};
 use crate::slots::At;
@@ -59,6 +59,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
             Due::Release(lane, ticket) => {
                 self.lanes.find(lane).is_some_and(|lane| self.lanes[lane].held.contains_key(&ticket))
             }
+            Due::Slow(Ticket { flow, seq, part, attempt }) => place(flow, seq).is_some_and(|place| {
+                let out = place.parts[usize::from(part)].out();
+                out.is_some_and(|out| out.first.attempt == attempt)
+            }),
         }
     }
 
@@ -78,6 +82,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 self.remove_lane(lane, Some(ticket));
                 self.steps.push_back(Step::Lost { lane });
             }
+            Due::Slow(ticket) => self.slow(ticket),
         }
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test, as the test itself does")]
 
 mod bounds;
+mod hedges;
 mod lanes;
 mod parts;
 mod small;
