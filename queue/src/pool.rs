@@ -6,11 +6,13 @@
 //! idleness starts at the pool's present time, so it can neither claim what it did not use nor be
 //! punished for it. Pools that share lanes take turns by smooth weighted round robin.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::num::NonZeroU64;
 
 use crate::id::{FlowId, LaneId, PartIndex, Seq, WorkerId};
 use crate::key::Key;
+use crate::line::Line;
 use crate::service::Service;
 use crate::slots::{At, Slots};
 use crate::spread::Spread;
@@ -54,9 +56,13 @@ pub(crate) struct Pool {
     roomy: usize,
     /// Lines of flows that name this pool, waiting parts or not.
     lines: usize,
-    /// Flows with waiting parts, by virtual time.
-    ready: BTreeSet<(u64, At<FlowId>)>,
-    /// The weights of the flows in `ready` together.
+    /// Flows by virtual time: all that have waiting parts, and some that have none any more. Those leave
+    /// when their turn comes, because until then they mostly have come back: a flow in its stride costs
+    /// no more than one change at the front.
+    turns: BinaryHeap<Reverse<(u64, At<FlowId>)>>,
+    /// Flows with waiting parts.
+    waiting: usize,
+    /// Their weights together.
     weight: u64,
     /// The virtual time of the last flow served.
     time: u64,
@@ -73,9 +79,9 @@ impl Pool {
         !self.lanes.is_empty()
     }
 
-    /// Flows with waiting parts.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = At<FlowId>> {
-        self.ready.iter().map(|&(_, flow)| flow)
+    /// All flows with waiting parts, and perhaps some more.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = At<FlowId>> {
+        self.turns.iter().map(|&Reverse((_, flow))| flow)
     }
 }
 
@@ -106,14 +112,17 @@ impl Pools {
         }
     }
 
+    #[inline]
     pub(crate) fn get(&self, at: At<PoolId>) -> &Pool {
         &self.slots[at]
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, at: At<PoolId>) -> &mut Pool {
         &mut self.slots[at]
     }
 
+    #[inline]
     pub(crate) fn by_id(&mut self, id: PoolId) -> Option<&mut Pool> {
         let at = self.slots.find(id)?;
         Some(&mut self.slots[at])
@@ -140,7 +149,8 @@ impl Pools {
             lanes: Vec::new(),
             roomy: 0,
             lines: 0,
-            ready: BTreeSet::new(),
+            turns: BinaryHeap::new(),
+            waiting: 0,
             weight: 0,
             time: 0,
             turn: 0,
@@ -166,9 +176,13 @@ impl Pools {
         self.slots[at].lines += 1;
     }
 
-    pub(crate) fn drop_line(&mut self, at: At<PoolId>) {
-        self.slots[at].lines -= 1;
-        self.sweep(at);
+    pub(crate) fn drop_line(&mut self, flow: At<FlowId>, line: &Line) {
+        let pool = &mut self.slots[line.pool];
+        pool.lines -= 1;
+        if line.listed {
+            pool.turns.retain(|&Reverse((_, other))| other != flow);
+        }
+        self.sweep(line.pool);
     }
 
     pub(crate) fn add_lane(&mut self, at: At<PoolId>, lane: At<LaneId>, warm: bool) {
@@ -193,6 +207,7 @@ impl Pools {
     }
 
     /// Notes how many more tickets a lane may hold. `pools` are those that the lane serves.
+    #[inline]
     pub(crate) fn set_room(&mut self, lane: At<LaneId>, room: u32, pools: &[At<PoolId>]) {
         if self.room.len() <= lane.index() {
             self.room.resize(lane.index() + 1, 0);
@@ -212,50 +227,62 @@ impl Pools {
         }
     }
 
-    /// A flow has begun to wait. Returns its virtual time from now on.
-    pub(crate) fn wake(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) -> u64 {
-        let pool = &mut self.slots[at];
-        let pass = pass.max(pool.time);
-        pool.ready.insert((pass, flow));
+    /// A flow has begun to wait.
+    #[inline]
+    pub(crate) fn wake(&mut self, flow: At<FlowId>, line: &mut Line, weight: u32) {
+        let pool = &mut self.slots[line.pool];
+        if !line.listed {
+            line.listed = true;
+            line.pass = line.pass.max(pool.time);
+            pool.turns.push(Reverse((line.pass, flow)));
+        }
+        pool.waiting += 1;
         pool.weight += u64::from(weight);
-        self.refresh(at);
-        pass
+        self.refresh(line.pool);
     }
 
     /// A flow has nothing waiting any more.
-    pub(crate) fn sleep(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) {
+    #[inline]
+    pub(crate) fn sleep(&mut self, at: At<PoolId>, weight: u32) {
         let pool = &mut self.slots[at];
-        pool.ready.remove(&(pass, flow));
+        pool.waiting -= 1;
         pool.weight -= u64::from(weight);
-        if pool.ready.is_empty() {
+        if pool.waiting == 0 {
             pool.turn = 0;
         }
         self.refresh(at);
     }
 
-    /// A flow has had a hand-out: the pool's time is the flow's. Returns the flow's time after it.
-    pub(crate) fn charge(&mut self, at: At<PoolId>, pass: u64, weight: u32) -> u64 {
-        let pool = &mut self.slots[at];
-        pool.time = pool.time.max(pass);
-        pass + (STRIDE / u64::from(weight)).max(1)
+    /// The flow whose turn it was has had a hand-out.
+    #[inline]
+    pub(crate) fn charge(&mut self, line: &mut Line, weight: u32) {
+        let pool = &mut self.slots[line.pool];
+        pool.time = pool.time.max(line.pass);
+        line.pass += (STRIDE / u64::from(weight)).max(1);
+        let mut first = pool.turns.peek_mut().expect("it was the flow's turn");
+        first.0.0 = line.pass;
     }
 
-    /// A waiting flow's virtual time has changed.
-    pub(crate) fn move_on(&mut self, at: At<PoolId>, flow: At<FlowId>, from: u64, to: u64) {
-        let ready = &mut self.slots[at].ready;
-        ready.remove(&(from, flow));
-        ready.insert((to, flow));
+    /// The flow whose turn it is, waiting or not.
+    #[inline]
+    pub(crate) fn first(&self, at: At<PoolId>) -> Option<At<FlowId>> {
+        self.slots[at].turns.peek().map(|&Reverse((_, flow))| flow)
     }
 
-    /// The next pool to hand out from and the flow whose turn it is there.
-    pub(crate) fn pick(&mut self) -> Option<(At<PoolId>, At<FlowId>)> {
-        let at = match *self.runnable.as_slice() {
-            [] => return None,
-            [only] => only,
-            _ => self.take_turn(),
-        };
-        let &(_, flow) = self.slots[at].ready.first().expect("a runnable pool has a waiting flow");
-        Some((at, flow))
+    /// Passes over the flow whose turn it is, because it does not wait.
+    pub(crate) fn pass_over(&mut self, line: &mut Line) {
+        line.listed = false;
+        self.slots[line.pool].turns.pop();
+    }
+
+    /// The next pool to hand out from.
+    #[inline]
+    pub(crate) fn pick(&mut self) -> Option<At<PoolId>> {
+        match *self.runnable.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            _ => Some(self.take_turn()),
+        }
     }
 
     fn take_turn(&mut self) -> At<PoolId> {
@@ -275,6 +302,7 @@ impl Pools {
     }
 
     /// The lane of a pool to hand out to, `but` for one: warm ones first, then the one with the most room.
+    #[inline]
     pub(crate) fn freest(&self, at: At<PoolId>, but: Option<At<LaneId>>) -> Option<At<LaneId>> {
         let lanes = self.slots[at].lanes.iter();
         let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0 && Some(lane) != but);
@@ -299,6 +327,7 @@ impl Pools {
     }
 
     /// The next slow part for which a lane has room that does not have it yet, and that lane.
+    #[inline]
     pub(crate) fn pick_slow(&self) -> Option<(SlowTurn, SlowPart, At<LaneId>)> {
         self.hedging.iter().find_map(|&at| {
             // Only where its own lane is the one with room, a part must let others go first: with
@@ -311,7 +340,7 @@ impl Pools {
     /// Keeps `runnable` and `hedging` true to a pool's state.
     fn refresh(&mut self, at: At<PoolId>) {
         let pool = &mut self.slots[at];
-        let can_run = pool.roomy > 0 && !pool.ready.is_empty();
+        let can_run = pool.roomy > 0 && pool.waiting > 0;
         let can_hedge = pool.roomy > 0 && !pool.slow.is_empty();
         if can_run != pool.runnable.is_some() {
             list(&mut self.runnable, &mut self.slots, at, |pool| &mut pool.runnable);

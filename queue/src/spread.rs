@@ -149,7 +149,7 @@ mod tests {
     fn what_is_long_ago_is_forgotten_by_answers_and_by_time() {
         let start = Instant::now();
         let mut spread = Spread::new();
-        let mut learn = |spread: &mut Spread, millis: u32, answers: u32| {
+        let learn = |spread: &mut Spread, millis: u32, answers: u32| {
             (0..answers).for_each(|_| spread.learn(millis * MS, start));
             spread.slowest(percent(5), start).unwrap()
         };

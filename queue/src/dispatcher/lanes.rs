@@ -155,7 +155,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
     fn unstaffed(&mut self, pools: &[At<PoolId>]) {
         for &pool in pools {
             if !self.pools.get(pool).is_served() {
-                let waiting: Vec<At<FlowId>> = self.pools.get(pool).waiting().collect();
+                let waiting: Vec<At<FlowId>> = self.pools.get(pool).flows().collect();
                 for flow in waiting {
                     self.pass_by(flow, pool);
                 }

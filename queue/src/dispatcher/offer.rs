@@ -121,14 +121,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
     ) -> Seq {
         let count =
             PartIndex::try_from(offer.parts.len()).expect("`admit` refuses more parts than Config::parts");
-        let parts = offer.parts.into_iter().map(|part| self.slot(at, part, born_missing)).collect();
+        let parts = offer.parts.map(|part| self.slot(at, part, born_missing));
         let flow = &mut self.flows[at];
         let seq = flow.next_seq();
         let open = match born_missing {
             None => usize::from(count),
             Some(_) => 0,
         };
-        flow.places.push_back(Place {
+        flow.push(Place {
             item: offer.item,
             captured_at: offer.captured_at,
             deadline,
@@ -147,12 +147,12 @@ impl<I, P, A> Dispatcher<I, P, A> {
         for part in 0..count {
             self.enqueue(at, seq, part);
         }
-        // Without a lane all parts may be settled already.
-        let unsettled = |place: &Place<I, P, A>| !place.is_settled();
+        let flow = &mut self.flows[at];
         if let Some(deadline) = deadline
-            && self.flows[at].place(seq).is_some_and(unsettled)
+            && let Some(entry) = flow.entry_for(deadline)
         {
-            self.set_timer(deadline, Due::Deadline(self.flows[at].id, seq));
+            let due = Due::Deadline(flow.id, entry);
+            self.set_timer(deadline, due);
         }
         seq
     }
@@ -186,7 +186,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         if flow.lines.len() > IDLE_LINES {
             flow.lines.retain(|line| {
                 if line.open == 0 {
-                    self.pools.drop_line(line.pool);
+                    self.pools.drop_line(at, line);
                 }
                 line.open > 0
             });

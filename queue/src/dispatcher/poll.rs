@@ -7,8 +7,10 @@ use crate::flow::{Bell, Phase};
 use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
 use crate::key::Key;
 use crate::lane::Held;
+use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
 use crate::place::{Holder, Out, State};
+use crate::pool::PoolId;
 use crate::slots::At;
 use crate::step::Step;
 use crate::timer::Due;
@@ -134,9 +136,8 @@ impl<I, P, A> Dispatcher<I, P, A> {
     fn assign(&mut self) -> Option<Step> {
         let now = self.now?;
         loop {
-            let (pool, at) = self.pools.pick()?;
-            let first = self.flows[at].line(pool).front();
-            let part = first.expect("a flow is ready while its line has a part");
+            let pool = self.pools.pick()?;
+            let (at, part) = self.first_waiting(pool);
             if let Some(deadline) = part.deadline {
                 let left = deadline.saturating_duration_since(now);
                 if !self.pools.get(pool).service.fits(left, now) {
@@ -153,6 +154,18 @@ impl<I, P, A> Dispatcher<I, P, A> {
             self.watch(at, pool, ticket, now);
             let lane = self.lanes[lane_at].id;
             return Some(Step::Assign { lane, ticket });
+        }
+    }
+
+    /// The flow whose turn it is in a pool that some flow waits for, and the part that is first in it.
+    fn first_waiting(&mut self, pool: At<PoolId>) -> (At<FlowId>, Waiting) {
+        loop {
+            let at = self.pools.first(pool).expect("a runnable pool has a waiting flow");
+            let line = self.flows[at].line(pool);
+            match line.front() {
+                Some(part) => return (at, part),
+                None => self.pools.pass_over(line),
+            }
         }
     }
 

@@ -29,7 +29,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         slot.state = State::Waiting;
         let line = flow.line(pool);
         if line.is_empty() {
-            line.pass = self.pools.wake(pool, at, line.pass, weight);
+            self.pools.wake(at, line, weight);
         }
         line.insert(Waiting { deadline, seq, part });
     }
@@ -41,7 +41,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let line = flow.line(pool);
         line.remove(part);
         if line.is_empty() {
-            self.pools.sleep(pool, at, line.pass, weight);
+            self.pools.sleep(pool, weight);
         }
     }
 
@@ -51,12 +51,9 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let weight = flow.policy.weight.get();
         let line = flow.line(pool);
         line.pop();
-        let before = line.pass;
-        line.pass = self.pools.charge(pool, before, weight);
+        self.pools.charge(line, weight);
         if line.is_empty() {
-            self.pools.sleep(pool, at, before, weight);
-        } else {
-            self.pools.move_on(pool, at, before, line.pass);
+            self.pools.sleep(pool, weight);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use framelane_queue::{Dispatcher, Join, LaneId, LaneKey, Offer, Part, SourceCounts, WorkerId};
+use framelane_queue::{Dispatcher, Join, LaneId, LaneKey, Offer, Part, Parts, SourceCounts, WorkerId};
 
 use crate::model::world::key;
 
@@ -11,7 +11,7 @@ pub(crate) type Queue = Dispatcher<u64, (), u64>;
 pub(crate) fn offer(key_number: u8, item: u64, now: Instant) -> Offer<u64, ()> {
     Offer {
         item,
-        parts: vec![Part { key: key(key_number), payload: () }],
+        parts: Parts::one(Part { key: key(key_number), payload: () }),
         sealed: true,
         captured_at: now,
         source: SourceCounts::default(),

@@ -1,6 +1,7 @@
 //! The rules of policies, lanes, parts and flows, one by one, in virtual time.
 
 #![allow(clippy::unwrap_used, reason = "helpers of a test fail the test, as the test itself does")]
+#![allow(clippy::result_large_err, reason = "a refused offer is handed back whole")]
 
 mod bounds;
 mod hedges;

@@ -196,7 +196,7 @@ impl World {
                     other => panic!("invariant 1: taken with an open part: {other:?}"),
                 })
                 .collect();
-            assert_eq!(place.parts, parts, "invariant 3: outcomes of the parts");
+            assert_eq!(*place.parts, *parts, "invariant 3: outcomes of the parts");
             self.taken.push((flow, seq, place.item));
         }
         if count < usize::from(most) {
