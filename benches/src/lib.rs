@@ -5,5 +5,6 @@ pub mod camera;
 pub mod child;
 pub mod demo;
 pub mod fps;
+pub mod life;
 pub mod report;
 pub mod rig;

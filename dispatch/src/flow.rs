@@ -129,9 +129,9 @@ impl<P: Prepare> Inlet<P> {
         let item = Arc::new(admission.item);
         let parts = if admission.ask {
             let work = PartWork { prepare: Arc::clone(&self.prepare), item: Arc::clone(&item) };
-            vec![queue::Part { key: self.key.clone(), payload: Arc::new(work) as Payload }]
+            queue::Parts::one(queue::Part { key: self.key.clone(), payload: Arc::new(work) as Payload })
         } else {
-            Vec::new()
+            queue::Parts::none()
         };
         let offer = Offer {
             item: item as Item,

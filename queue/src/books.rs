@@ -64,6 +64,10 @@ pub struct PartBooks {
     pub missing: Missing,
     /// Not settled yet.
     pub open: u64,
+    /// Second hand-outs beside a live one; no outcome of its own comes of them.
+    pub hedged: u64,
+    /// Of these, the ones that answered first.
+    pub hedges_won: u64,
 }
 
 /// The books of a flow. A place counts as held until it is taken, then as what it was taken as.

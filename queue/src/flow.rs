@@ -1,6 +1,7 @@
 //! A flow: its policy, its places in order, its lines, and its books.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::books::{Books, Missing, PartBooks, SourceCounts};
 use crate::id::{FlowId, Seq};
@@ -48,7 +49,15 @@ pub(crate) struct Flow<I, P, A> {
     pub(crate) front: Seq,
     pub(crate) places: VecDeque<Place<I, P, A>>,
     pub(crate) pending: usize,
+    /// The moment of the flow's entry in the table of what is due: no later than its next deadline.
+    pub(crate) due: Option<Instant>,
+    /// Which of the entries it ever had counts.
+    entry: u64,
+    /// Deadlines in `places` never fall, as is usual, so the first of an unsettled place is the next.
+    rising: bool,
     pub(crate) lines: Vec<Line>,
+    /// What hand-outs have earned towards hedges, in thousandths of one.
+    pub(crate) hedges: u32,
     pub(crate) source: SourceCounts,
     pub(crate) answered: u64,
     pub(crate) not_asked: u64,
@@ -68,7 +77,11 @@ impl<I, P, A> Flow<I, P, A> {
             front: Seq(0),
             places: VecDeque::new(),
             pending: 0,
+            due: None,
+            entry: 0,
+            rising: true,
             lines: Vec::new(),
+            hedges: 0,
             source: SourceCounts::default(),
             answered: 0,
             not_asked: 0,
@@ -93,6 +106,37 @@ impl<I, P, A> Flow<I, P, A> {
     pub(crate) fn place_mut(&mut self, seq: Seq) -> Option<&mut Place<I, P, A>> {
         let index = self.index(seq)?;
         self.places.get_mut(index)
+    }
+
+    /// Adds a place behind all others.
+    pub(crate) fn push(&mut self, place: Place<I, P, A>) {
+        let last = self.places.back();
+        self.rising = last.is_none_or(|last| self.rising && last.deadline <= place.deadline);
+        self.places.push_back(place);
+    }
+
+    /// The earliest deadline of an unsettled place, and the first place that has it.
+    pub(crate) fn next_deadline(&self) -> Option<(Instant, Seq)> {
+        let numbered = self.places.iter().zip(self.front.0..);
+        let mut deadlines = numbered
+            .filter(|(place, _)| !place.is_settled())
+            .filter_map(|(place, seq)| Some((place.deadline?, Seq(seq))));
+        if self.rising { deadlines.next() } else { deadlines.min() }
+    }
+
+    /// Takes a new deadline into account. Returns a new entry for the table where one is needed.
+    pub(crate) fn entry_for(&mut self, deadline: Instant) -> Option<u64> {
+        if self.due.is_some_and(|due| due <= deadline) {
+            return None;
+        }
+        self.due = Some(deadline);
+        self.entry += 1;
+        Some(self.entry)
+    }
+
+    /// Whether an entry of the table is the one that counts.
+    pub(crate) fn is_entry(&self, entry: u64) -> bool {
+        self.entry == entry && self.due.is_some()
     }
 
     pub(crate) fn head_is_settled(&self) -> bool {

@@ -58,6 +58,10 @@ pub(crate) struct Held {
     pub(crate) since: Instant,
     /// Its part was settled without it; it still counts against the credit.
     pub(crate) cancelled: bool,
+    /// It was found to take long.
+    pub(crate) slow: bool,
+    /// It was handed out beside another one.
+    pub(crate) hedge: bool,
 }
 
 /// One lane.

@@ -26,8 +26,8 @@
 //! use std::time::{Duration, Instant};
 //!
 //! use framelane_queue::{
-//!     Answered, Config, Dispatcher, Join, Key, LaneKey, Offer, Part, Policy, SourceCounts, Step,
-//!     TaskName, Verdict, WorkerId,
+//!     Answered, Config, Dispatcher, Join, Key, LaneKey, Offer, Part, Parts, Policy, SourceCounts,
+//!     Step, TaskName, Verdict, WorkerId,
 //! };
 //!
 //! // Items are lines of text, a part needs nothing besides its item, answers are numbers.
@@ -39,7 +39,7 @@
 //! let keys = vec![LaneKey { key: key.clone(), warm: true }];
 //! queue.join(Join { worker: WorkerId(1), keys, credit: 2 }, now);
 //! for item in ["the books", "always balance", "at any moment"] {
-//!     let parts = vec![Part { key: key.clone(), payload: () }];
+//!     let parts = Parts::one(Part { key: key.clone(), payload: () });
 //!     let source = SourceCounts::default();
 //!     queue.offer(flow, Offer { item, parts, sealed: true, captured_at: now, source }, now)?;
 //! }
@@ -114,6 +114,7 @@ mod policy;
 mod pool;
 mod service;
 mod slots;
+mod spread;
 mod step;
 mod timer;
 
@@ -123,5 +124,6 @@ pub use id::{FlowId, LaneId, PartIndex, Seq, Ticket, WorkerId};
 pub use key::{Key, ModelHash, ModelHashError, TaskName, TaskNameError};
 pub use lane::{Join, LaneKey, LaneView};
 pub use offer::{Batch, Offer, Outcome, Part, Reason, Refused, RefusedWhy, Taken, Verdict};
-pub use policy::{NoLane, Policy, WhenFull};
+pub use parts::Parts;
+pub use policy::{Hedge, NoLane, Policy, Share, WhenFull};
 pub use step::Step;

@@ -26,6 +26,8 @@ pub(crate) struct Line {
     pub(crate) pool: At<PoolId>,
     /// The flow's virtual time at this pool: what it has had, divided by its weight.
     pub(crate) pass: u64,
+    /// It is among the pool's turns.
+    pub(crate) listed: bool,
     /// Unsettled parts with this key, waiting or handed out.
     pub(crate) open: usize,
     waiting: VecDeque<Waiting>,
@@ -33,7 +35,7 @@ pub(crate) struct Line {
 
 impl Line {
     pub(crate) fn new(pool: At<PoolId>) -> Self {
-        Self { pool, pass: 0, open: 0, waiting: VecDeque::new() }
+        Self { pool, pass: 0, listed: false, open: 0, waiting: VecDeque::new() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

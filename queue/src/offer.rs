@@ -6,6 +6,7 @@ use std::time::Instant;
 use crate::books::SourceCounts;
 use crate::id::Seq;
 use crate::key::Key;
+use crate::parts::Parts;
 
 /// One piece of work on an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,7 +23,7 @@ pub struct Offer<I, P> {
     /// The item; it stays in its place until the place is taken.
     pub item: I,
     /// Its first parts. None: the place is *not asked*, and only keeps the order.
-    pub parts: Vec<Part<P>>,
+    pub parts: Parts<Part<P>>,
     /// No answer may ask for more parts. A place without parts is sealed in any case.
     pub sealed: bool,
     /// When the item came into being; budgets count from here.
@@ -141,5 +142,5 @@ pub struct Taken<I, A> {
     /// How the place ended.
     pub verdict: Verdict,
     /// How each part ended, in the order of part indices.
-    pub parts: Vec<(Key, Outcome<A>)>,
+    pub parts: Parts<(Key, Outcome<A>)>,
 }

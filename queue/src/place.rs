@@ -6,8 +6,37 @@ use crate::id::{LaneId, PartIndex};
 use crate::key::Key;
 use crate::offer::{Outcome, Reason, Taken, Verdict};
 use crate::parts::Parts;
-use crate::pool::PoolId;
+use crate::pool::{PoolId, SlowTurn};
 use crate::slots::At;
+
+/// One lane that has a part, and by which hand-out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Holder {
+    pub(crate) lane: At<LaneId>,
+    pub(crate) attempt: u32,
+}
+
+/// Who has a part that is handed out.
+#[derive(Debug)]
+pub(crate) struct Out {
+    pub(crate) first: Holder,
+    /// The lane that has it too, where it is hedged.
+    pub(crate) hedge: Option<Holder>,
+    /// Its turn among the slow parts that wait for a second lane.
+    pub(crate) slow: Option<SlowTurn>,
+}
+
+impl Out {
+    pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> {
+        std::iter::once(self.first).chain(self.hedge)
+    }
+
+    /// What is left once a hand-out has ended.
+    fn without(&self, attempt: u32) -> Option<Self> {
+        let left = self.holders().find(|holder| holder.attempt != attempt)?;
+        Some(Self { first: left, hedge: None, slow: None })
+    }
+}
 
 /// How a part stands.
 #[derive(Debug)]
@@ -18,8 +47,8 @@ pub(crate) enum State<A> {
     Waiting,
     /// Failed, and not to be tried again before this moment.
     Resting(Instant),
-    /// Handed out; its ticket carries the part's present attempt.
-    Out(At<LaneId>),
+    /// Handed out.
+    Out(Out),
     /// Settled.
     Done(Outcome<A>),
 }
@@ -42,6 +71,14 @@ impl<P, A> Slot<P, A> {
     pub(crate) fn is_open(&self) -> bool {
         !matches!(self.state, State::Done(_))
     }
+
+    /// Who has it, where it is handed out.
+    pub(crate) fn out(&self) -> Option<&Out> {
+        match &self.state {
+            State::Out(out) => Some(out),
+            _ => None,
+        }
+    }
 }
 
 /// One place.
@@ -55,7 +92,7 @@ pub(crate) struct Place<I, P, A> {
     pub(crate) first: PartIndex,
     /// Parts that are not settled. A place with none is settled itself: nobody is left to ask for more.
     pub(crate) open: usize,
-    /// Parts that are handed out.
+    /// Parts that are handed out, once or twice.
     pub(crate) live: usize,
     /// No answer may ask for more.
     pub(crate) sealed: bool,
@@ -64,6 +101,23 @@ pub(crate) struct Place<I, P, A> {
 impl<I, P, A> Place<I, P, A> {
     pub(crate) fn is_settled(&self) -> bool {
         self.open == 0
+    }
+
+    /// Takes a part from the lane that has it by this hand-out. Returns the turn it had among the slow
+    /// ones, and whether another lane has it still.
+    pub(crate) fn take_back(&mut self, part: PartIndex, attempt: u32) -> (Option<SlowTurn>, bool) {
+        let slot = &mut self.parts[usize::from(part)];
+        let out = slot.out().expect("the part of a live ticket is handed out");
+        let (slow, left) = (out.slow, out.without(attempt));
+        let other = left.is_some();
+        match left {
+            Some(left) => slot.state = State::Out(left),
+            None => {
+                slot.state = State::Idle;
+                self.live -= 1;
+            }
+        }
+        (slow, other)
     }
 
     pub(crate) fn verdict(&self) -> Verdict {

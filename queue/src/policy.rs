@@ -26,6 +26,61 @@ pub enum NoLane {
     Wait,
 }
 
+/// A share in thousandths: more than none, at most all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(u16);
+
+impl Share {
+    /// So many thousandths; `None` for 0 and above 1000.
+    #[must_use]
+    pub const fn of_1000(per_mille: u16) -> Option<Self> {
+        match per_mille {
+            1..=1000 => Some(Self(per_mille)),
+            _ => None,
+        }
+    }
+
+    /// So many hundredths; `None` for 0 and above 100.
+    #[must_use]
+    pub const fn percent(percent: u16) -> Option<Self> {
+        match percent {
+            1..=100 => Self::of_1000(10 * percent),
+            _ => None,
+        }
+    }
+
+    /// The share in thousandths, 1 to 1000.
+    #[must_use]
+    pub const fn per_mille(self) -> u16 {
+        self.0
+    }
+}
+
+/// Handing a part out a second time, to another lane, while the first hand-out takes long: the first
+/// answer wins and the other ticket is cancelled. It cuts the tail of the time that parts take, for
+/// some more work.
+///
+/// A hedge takes only a lane that nobody else wants: it comes after every first hand-out. A part whose
+/// hand-out becomes slow while `extra` is used up is not hedged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Hedge {
+    /// Which hand-outs are slow: those that take longer than all but this share of the key's did. A
+    /// key is hedged once there were so many answers that one of them is expected to be that slow.
+    pub slowest: Share,
+    /// How many second hand-outs there may be, as a share of the first ones, so that lanes which all
+    /// become slow get that much more work and not twice as much.
+    pub extra: Share,
+}
+
+impl Default for Hedge {
+    /// The slowest percent, with room for twice as many.
+    fn default() -> Self {
+        const ONE: Share = Share::percent(1).expect("1 is a percentage");
+        const TWO: Share = Share::percent(2).expect("2 is a percentage");
+        Self { slowest: ONE, extra: TWO }
+    }
+}
+
 /// The policy of one flow, fixed when it is opened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
@@ -48,6 +103,8 @@ pub struct Policy {
     pub pin: Option<WorkerId>,
     /// The flow's share of lanes beside other flows: twice the weight, twice the hand-outs.
     pub weight: NonZeroU32,
+    /// Whether slow hand-outs get a second one beside them; `None` never does.
+    pub hedge: Option<Hedge>,
 }
 
 /// Unsettled places of a video flow: a third of a second at 25 a second. More would only queue frames
@@ -77,6 +134,7 @@ impl Policy {
             no_lane: NoLane::Pass,
             pin: None,
             weight: NonZeroU32::MIN,
+            hedge: None,
         }
     }
 
@@ -93,6 +151,21 @@ impl Policy {
             no_lane: NoLane::Wait,
             pin: None,
             weight: NonZeroU32::MIN,
+            hedge: None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_more_than_none_and_at_most_all() {
+        assert_eq!(Share::of_1000(0), None);
+        assert_eq!(Share::of_1000(1001), None);
+        assert_eq!(Share::percent(101), None);
+        assert_eq!(Share::percent(100), Share::of_1000(1000));
+        assert_eq!(Hedge::default().slowest.per_mille(), 10);
     }
 }

@@ -6,12 +6,16 @@
 //! idleness starts at the pool's present time, so it can neither claim what it did not use nor be
 //! punished for it. Pools that share lanes take turns by smooth weighted round robin.
 
-use std::collections::{BTreeSet, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::num::NonZeroU64;
 
-use crate::id::{FlowId, LaneId, WorkerId};
+use crate::id::{FlowId, LaneId, PartIndex, Seq, WorkerId};
 use crate::key::Key;
+use crate::line::Line;
 use crate::service::Service;
 use crate::slots::{At, Slots};
+use crate::spread::Spread;
 
 /// What one hand-out adds to the virtual time of a flow with weight 1. Weights above it count as it;
 /// a larger one would let the virtual time run over within the life of a server.
@@ -21,6 +25,20 @@ const STRIDE: u64 = 1 << 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct PoolId(pub(crate) u64);
 
+/// A slow part's turn among those that wait for a second lane: who became slow first comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SlowTurn(NonZeroU64);
+
+/// A part that a lane has had for long, and that may have a second lane.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SlowPart {
+    pub(crate) flow: At<FlowId>,
+    pub(crate) seq: Seq,
+    pub(crate) part: PartIndex,
+    /// The lane that has it.
+    pub(crate) holder: At<LaneId>,
+}
+
 /// One pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -28,15 +46,23 @@ pub(crate) struct Pool {
     pub(crate) key: Key,
     pub(crate) pin: Option<WorkerId>,
     pub(crate) service: Service,
+    /// How its times are spread, where a flow ever named it that hedges.
+    pub(crate) spread: Option<Box<Spread>>,
+    /// Parts that are to be hedged as soon as there is room for it.
+    slow: BTreeMap<SlowTurn, SlowPart>,
     /// The lanes that serve it, and whether they are warm for the key.
     lanes: Vec<(At<LaneId>, bool)>,
     /// How many of the lanes have room.
     roomy: usize,
     /// Lines of flows that name this pool, waiting parts or not.
     lines: usize,
-    /// Flows with waiting parts, by virtual time.
-    ready: BTreeSet<(u64, At<FlowId>)>,
-    /// The weights of the flows in `ready` together.
+    /// Flows by virtual time: all that have waiting parts, and some that have none any more. Those leave
+    /// when their turn comes, because until then they mostly have come back: a flow in its stride costs
+    /// no more than one change at the front.
+    turns: BinaryHeap<Reverse<(u64, At<FlowId>)>>,
+    /// Flows with waiting parts.
+    waiting: usize,
+    /// Their weights together.
     weight: u64,
     /// The virtual time of the last flow served.
     time: u64,
@@ -44,6 +70,8 @@ pub(crate) struct Pool {
     turn: i64,
     /// Where it stands in `Pools::runnable`.
     runnable: Option<usize>,
+    /// Where it stands in `Pools::hedging`.
+    hedging: Option<usize>,
 }
 
 impl Pool {
@@ -51,9 +79,9 @@ impl Pool {
         !self.lanes.is_empty()
     }
 
-    /// Flows with waiting parts.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = At<FlowId>> {
-        self.ready.iter().map(|&(_, flow)| flow)
+    /// All flows with waiting parts, and perhaps some more.
+    pub(crate) fn flows(&self) -> impl Iterator<Item = At<FlowId>> {
+        self.turns.iter().map(|&Reverse((_, flow))| flow)
     }
 }
 
@@ -64,19 +92,37 @@ pub(crate) struct Pools {
     next: u64,
     /// Pools with waiting flows and a lane with room: the only ones that `poll` looks at.
     runnable: Vec<At<PoolId>>,
+    /// Pools with slow parts and a lane with room.
+    hedging: Vec<At<PoolId>>,
+    next_slow: NonZeroU64,
     /// The room of each lane by its index, kept close together because choosing the freest reads many.
     room: Vec<u32>,
 }
 
 impl Pools {
     pub(crate) fn new() -> Self {
-        Self { slots: Slots::new(), by_key: HashMap::new(), next: 0, runnable: Vec::new(), room: Vec::new() }
+        Self {
+            slots: Slots::new(),
+            by_key: HashMap::new(),
+            next: 0,
+            runnable: Vec::new(),
+            hedging: Vec::new(),
+            next_slow: NonZeroU64::MIN,
+            room: Vec::new(),
+        }
     }
 
+    #[inline]
     pub(crate) fn get(&self, at: At<PoolId>) -> &Pool {
         &self.slots[at]
     }
 
+    #[inline]
+    pub(crate) fn get_mut(&mut self, at: At<PoolId>) -> &mut Pool {
+        &mut self.slots[at]
+    }
+
+    #[inline]
     pub(crate) fn by_id(&mut self, id: PoolId) -> Option<&mut Pool> {
         let at = self.slots.find(id)?;
         Some(&mut self.slots[at])
@@ -98,14 +144,18 @@ impl Pools {
             key: key.clone(),
             pin,
             service: Service::default(),
+            spread: None,
+            slow: BTreeMap::new(),
             lanes: Vec::new(),
             roomy: 0,
             lines: 0,
-            ready: BTreeSet::new(),
+            turns: BinaryHeap::new(),
+            waiting: 0,
             weight: 0,
             time: 0,
             turn: 0,
             runnable: None,
+            hedging: None,
         };
         let at = self.slots.insert(id, pool);
         self.by_key.insert((key.clone(), pin), at);
@@ -126,9 +176,13 @@ impl Pools {
         self.slots[at].lines += 1;
     }
 
-    pub(crate) fn drop_line(&mut self, at: At<PoolId>) {
-        self.slots[at].lines -= 1;
-        self.sweep(at);
+    pub(crate) fn drop_line(&mut self, flow: At<FlowId>, line: &Line) {
+        let pool = &mut self.slots[line.pool];
+        pool.lines -= 1;
+        if line.listed {
+            pool.turns.retain(|&Reverse((_, other))| other != flow);
+        }
+        self.sweep(line.pool);
     }
 
     pub(crate) fn add_lane(&mut self, at: At<PoolId>, lane: At<LaneId>, warm: bool) {
@@ -153,6 +207,7 @@ impl Pools {
     }
 
     /// Notes how many more tickets a lane may hold. `pools` are those that the lane serves.
+    #[inline]
     pub(crate) fn set_room(&mut self, lane: At<LaneId>, room: u32, pools: &[At<PoolId>]) {
         if self.room.len() <= lane.index() {
             self.room.resize(lane.index() + 1, 0);
@@ -172,50 +227,62 @@ impl Pools {
         }
     }
 
-    /// A flow has begun to wait. Returns its virtual time from now on.
-    pub(crate) fn wake(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) -> u64 {
-        let pool = &mut self.slots[at];
-        let pass = pass.max(pool.time);
-        pool.ready.insert((pass, flow));
+    /// A flow has begun to wait.
+    #[inline]
+    pub(crate) fn wake(&mut self, flow: At<FlowId>, line: &mut Line, weight: u32) {
+        let pool = &mut self.slots[line.pool];
+        if !line.listed {
+            line.listed = true;
+            line.pass = line.pass.max(pool.time);
+            pool.turns.push(Reverse((line.pass, flow)));
+        }
+        pool.waiting += 1;
         pool.weight += u64::from(weight);
-        self.refresh(at);
-        pass
+        self.refresh(line.pool);
     }
 
     /// A flow has nothing waiting any more.
-    pub(crate) fn sleep(&mut self, at: At<PoolId>, flow: At<FlowId>, pass: u64, weight: u32) {
+    #[inline]
+    pub(crate) fn sleep(&mut self, at: At<PoolId>, weight: u32) {
         let pool = &mut self.slots[at];
-        pool.ready.remove(&(pass, flow));
+        pool.waiting -= 1;
         pool.weight -= u64::from(weight);
-        if pool.ready.is_empty() {
+        if pool.waiting == 0 {
             pool.turn = 0;
         }
         self.refresh(at);
     }
 
-    /// A flow has had a hand-out: the pool's time is the flow's. Returns the flow's time after it.
-    pub(crate) fn charge(&mut self, at: At<PoolId>, pass: u64, weight: u32) -> u64 {
-        let pool = &mut self.slots[at];
-        pool.time = pool.time.max(pass);
-        pass + (STRIDE / u64::from(weight)).max(1)
+    /// The flow whose turn it was has had a hand-out.
+    #[inline]
+    pub(crate) fn charge(&mut self, line: &mut Line, weight: u32) {
+        let pool = &mut self.slots[line.pool];
+        pool.time = pool.time.max(line.pass);
+        line.pass += (STRIDE / u64::from(weight)).max(1);
+        let mut first = pool.turns.peek_mut().expect("it was the flow's turn");
+        first.0.0 = line.pass;
     }
 
-    /// A waiting flow's virtual time has changed.
-    pub(crate) fn move_on(&mut self, at: At<PoolId>, flow: At<FlowId>, from: u64, to: u64) {
-        let ready = &mut self.slots[at].ready;
-        ready.remove(&(from, flow));
-        ready.insert((to, flow));
+    /// The flow whose turn it is, waiting or not.
+    #[inline]
+    pub(crate) fn first(&self, at: At<PoolId>) -> Option<At<FlowId>> {
+        self.slots[at].turns.peek().map(|&Reverse((_, flow))| flow)
     }
 
-    /// The next pool to hand out from and the flow whose turn it is there.
-    pub(crate) fn pick(&mut self) -> Option<(At<PoolId>, At<FlowId>)> {
-        let at = match *self.runnable.as_slice() {
-            [] => return None,
-            [only] => only,
-            _ => self.take_turn(),
-        };
-        let &(_, flow) = self.slots[at].ready.first().expect("a runnable pool has a waiting flow");
-        Some((at, flow))
+    /// Passes over the flow whose turn it is, because it does not wait.
+    pub(crate) fn pass_over(&mut self, line: &mut Line) {
+        line.listed = false;
+        self.slots[line.pool].turns.pop();
+    }
+
+    /// The next pool to hand out from.
+    #[inline]
+    pub(crate) fn pick(&mut self) -> Option<At<PoolId>> {
+        match *self.runnable.as_slice() {
+            [] => None,
+            [only] => Some(only),
+            _ => Some(self.take_turn()),
+        }
     }
 
     fn take_turn(&mut self) -> At<PoolId> {
@@ -234,32 +301,73 @@ impl Pools {
         best.1
     }
 
-    /// The lane of a pool to hand out to: warm ones first, then the one with the most room.
-    pub(crate) fn freest(&self, at: At<PoolId>) -> Option<At<LaneId>> {
+    /// The lane of a pool to hand out to, `but` for one: warm ones first, then the one with the most room.
+    #[inline]
+    pub(crate) fn freest(&self, at: At<PoolId>, but: Option<At<LaneId>>) -> Option<At<LaneId>> {
         let lanes = self.slots[at].lanes.iter();
-        let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0);
+        let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0 && Some(lane) != but);
         // `max_by_key` keeps the last of equals; reversed, the longest-serving lane wins.
         let best = roomy.rev().max_by_key(|&&(lane, warm)| (warm, self.room_of(lane)));
         best.map(|&(lane, _)| lane)
     }
 
-    /// Keeps `runnable` true to a pool's state.
+    /// A part has been out for long. Returns its turn.
+    pub(crate) fn add_slow(&mut self, at: At<PoolId>, part: SlowPart) -> SlowTurn {
+        let turn = SlowTurn(self.next_slow);
+        self.next_slow = self.next_slow.saturating_add(1);
+        self.slots[at].slow.insert(turn, part);
+        self.refresh(at);
+        turn
+    }
+
+    /// A slow part has found its second lane, or needs none any more.
+    pub(crate) fn drop_slow(&mut self, at: At<PoolId>, turn: SlowTurn) {
+        self.slots[at].slow.remove(&turn);
+        self.refresh(at);
+    }
+
+    /// The next slow part for which a lane has room that does not have it yet, and that lane.
+    #[inline]
+    pub(crate) fn pick_slow(&self) -> Option<(SlowTurn, SlowPart, At<LaneId>)> {
+        self.hedging.iter().find_map(|&at| {
+            // Only where its own lane is the one with room, a part must let others go first: with
+            // two such lanes the first part will do, so no more are looked at than one lane holds.
+            let mut slow = self.slots[at].slow.iter();
+            slow.find_map(|(&turn, &part)| Some((turn, part, self.freest(at, Some(part.holder))?)))
+        })
+    }
+
+    /// Keeps `runnable` and `hedging` true to a pool's state.
     fn refresh(&mut self, at: At<PoolId>) {
         let pool = &mut self.slots[at];
-        let can_run = pool.roomy > 0 && !pool.ready.is_empty();
-        match (pool.runnable, can_run) {
-            (None, true) => {
-                pool.runnable = Some(self.runnable.len());
-                self.runnable.push(at);
+        let can_run = pool.roomy > 0 && pool.waiting > 0;
+        let can_hedge = pool.roomy > 0 && !pool.slow.is_empty();
+        if can_run != pool.runnable.is_some() {
+            list(&mut self.runnable, &mut self.slots, at, |pool| &mut pool.runnable);
+        }
+        if can_hedge != self.slots[at].hedging.is_some() {
+            list(&mut self.hedging, &mut self.slots, at, |pool| &mut pool.hedging);
+        }
+    }
+}
+
+/// Puts a pool on a list that it is not on, or takes it off; `mark` is where a pool keeps its place in it.
+fn list(
+    list: &mut Vec<At<PoolId>>,
+    pools: &mut Slots<PoolId, Pool>,
+    at: At<PoolId>,
+    mark: impl Fn(&mut Pool) -> &mut Option<usize>,
+) {
+    match mark(&mut pools[at]).take() {
+        None => {
+            *mark(&mut pools[at]) = Some(list.len());
+            list.push(at);
+        }
+        Some(place) => {
+            list.swap_remove(place);
+            if let Some(&moved) = list.get(place) {
+                *mark(&mut pools[moved]) = Some(place);
             }
-            (Some(place), false) => {
-                pool.runnable = None;
-                self.runnable.swap_remove(place);
-                if let Some(&moved) = self.runnable.get(place) {
-                    self.slots[moved].runnable = Some(place);
-                }
-            }
-            (None, false) | (Some(_), true) => {}
         }
     }
 }

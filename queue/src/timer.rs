@@ -1,8 +1,9 @@
 //! Every moment at which something is due, in one table.
 //!
-//! Nothing is taken out when it is no longer due: it is recognised when it comes to the front. So that
-//! a long budget does not keep one entry for every place that was settled long before, the table is
-//! swept whenever it has doubled since the last sweep; it is never larger than twice what was due then.
+//! A flow has one entry for the deadlines of all its places, which is set anew when it comes to the
+//! front. Nothing is taken out when it is no longer due: it is recognised when it comes to the front, and
+//! the table is swept whenever it has doubled since the last sweep, so it is never larger than twice
+//! what was due then.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -13,12 +14,16 @@ use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Due {
-    /// A place must be settled.
-    Deadline(FlowId, Seq),
+    /// A place of the flow must be settled, or a little later: its next deadline is no earlier.
+    ///
+    /// Which entry of the flow it is: an earlier one of the same flow means nothing.
+    Deadline(FlowId, u64),
     /// A part has rested long enough after a failure.
     Retry(FlowId, Seq, PartIndex),
     /// A lane must have let go of a cancelled ticket.
     Release(LaneId, Ticket),
+    /// A hand-out of a flow that hedges has become slow.
+    Slow(Ticket),
 }
 
 /// Below this size sweeping would cost more than it saves.
@@ -49,9 +54,21 @@ impl Timers {
         self.sweep_at = (2 * self.heap.len()).max(SMALL);
     }
 
+    /// The moment of the next entry, due or not.
+    pub(crate) fn next_at(&self) -> Option<Instant> {
+        self.heap.peek().map(|Reverse((at, _))| *at)
+    }
+
     /// The next entry, due or not.
     pub(crate) fn peek(&self) -> Option<(Instant, Due)> {
         self.heap.peek().map(|&Reverse(next)| next)
+    }
+
+    /// Moves the next entry to a later moment.
+    pub(crate) fn put_off(&mut self, to: Instant) {
+        if let Some(mut next) = self.heap.peek_mut() {
+            next.0.0 = to;
+        }
     }
 
     /// Takes the next entry out.

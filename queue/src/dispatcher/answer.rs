@@ -6,7 +6,6 @@ use super::Dispatcher;
 use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
 use crate::lane::Held;
 use crate::offer::{Outcome, Part, Reason};
-use crate::place::State;
 use crate::slots::At;
 
 /// Why a lane has no answer.
@@ -62,15 +61,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let Some((at, held)) = self.let_go(lane, ticket) else {
             return Settled::Stale;
         };
-        // A late answer tells as much about the time that work takes as one in time.
-        if answered.result.is_ok() {
-            let now = self.now.unwrap_or(now);
-            let took = answered.service;
-            let took = took.unwrap_or_else(|| now.saturating_duration_since(held.since));
-            if let Some(pool) = self.pools.by_id(held.pool) {
-                pool.service.learn(took, now);
-            }
-        }
+        self.learn(&held, answered.result.is_ok(), answered.service);
         let lane = &mut self.lanes[at];
         if held.cancelled {
             lane.stale += 1;
@@ -80,7 +71,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
             Ok(_) => lane.answered += 1,
             Err(_) => lane.failed += 1,
         }
-        self.count(ticket, answered);
+        self.count(ticket, held.hedge, answered);
         Settled::Counted
     }
 
@@ -88,10 +79,28 @@ impl<I, P, A> Dispatcher<I, P, A> {
     /// cancelled that is all; a live one waits again at the front, uncharged (it could not be sent).
     pub fn released(&mut self, lane: LaneId, ticket: Ticket, now: Instant) {
         self.advance(now);
-        if let Some((_, held)) = self.let_go(lane, ticket)
-            && !held.cancelled
+        if let Some((_, held)) = self.let_go(lane, ticket) {
+            self.learn(&held, false, None);
+            if !held.cancelled {
+                self.give_back(ticket, false);
+            }
+        }
+    }
+
+    /// Learns from a ticket that has ended how long work takes: an answer that comes late tells as much
+    /// as one in time, and of one that was slow and gave none it is known that it took as long as this.
+    pub(super) fn learn(&mut self, held: &Held, answered: bool, service: Option<Duration>) {
+        let (Some(now), Some(pool)) = (self.now, self.pools.by_id(held.pool)) else {
+            return;
+        };
+        let took = now.saturating_duration_since(held.since);
+        if answered {
+            pool.service.learn(service.unwrap_or(took), now);
+        }
+        if (answered || held.slow)
+            && let Some(spread) = &mut pool.spread
         {
-            self.give_back(ticket, false);
+            spread.learn(took, now);
         }
     }
 
@@ -105,13 +114,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
     }
 
     /// Settles the part of a live ticket that came back with a result.
-    fn count(&mut self, ticket: Ticket, answered: Answered<A, P>) {
+    fn count(&mut self, ticket: Ticket, hedge: bool, answered: Answered<A, P>) {
         let Ticket { flow, seq, part, .. } = ticket;
         let at = self.flows.find(flow).expect("a live ticket's flow is there");
-        let place = self.flows[at].place_mut(seq);
-        let place = place.expect("a live ticket's place is not settled");
-        place.live -= 1;
-        place.parts[usize::from(part)].state = State::Idle;
+        let other = self.take_back(at, ticket);
         match (answered.result, self.now) {
             (Ok(answer), _) => {
                 if !answered.asks.is_empty() {
@@ -122,9 +128,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 {
                     place.sealed = true;
                 }
+                self.flows[at].parts.hedges_won += u64::from(hedge);
                 self.settle(at, seq, part, Outcome::Answer(answer));
             }
-            (Err(Failure::Failed), Some(now)) => self.charge(at, seq, part, now),
+            (Err(Failure::Failed), Some(now)) => self.charge(at, seq, part, other, now),
             (Err(_), _) => self.settle(at, seq, part, Outcome::Missing(Reason::Failed)),
         }
     }

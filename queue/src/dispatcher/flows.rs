@@ -85,7 +85,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         flow.rooms = 0;
         // Nothing will wait in these lines again, and they keep pools alive.
         for line in std::mem::take(&mut flow.lines) {
-            self.pools.drop_line(line.pool);
+            self.pools.drop_line(at, &line);
         }
         let flow = self.flows[at].id;
         self.steps.push_back(Step::Closed { flow });

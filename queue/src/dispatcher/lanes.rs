@@ -5,9 +5,8 @@ use std::time::Instant;
 use super::Dispatcher;
 use crate::id::{FlowId, LaneId, Ticket, WorkerId};
 use crate::key::Key;
-use crate::lane::{Join, Lane, LaneKey};
+use crate::lane::{Held, Join, Lane, LaneKey};
 use crate::offer::{Outcome, Reason};
-use crate::place::State;
 use crate::policy::NoLane;
 use crate::pool::PoolId;
 use crate::slots::At;
@@ -85,27 +84,28 @@ impl<I, P, A> Dispatcher<I, P, A> {
         self.lane_changed(at);
         let held = std::mem::take(&mut self.lanes[at].held);
         self.lanes.remove(id);
-        let mut live: Vec<Ticket> =
-            held.into_iter().filter_map(|(ticket, held)| (!held.cancelled).then_some(ticket)).collect();
         // The table gives them in no order; the same calls must always lead to the same steps.
-        live.sort_unstable();
-        for ticket in live {
-            self.give_back(ticket, blame.is_none_or(|culprit| culprit == ticket));
+        let mut held: Vec<(Ticket, Held)> = held.into_iter().collect();
+        held.sort_unstable_by_key(|&(ticket, _)| ticket);
+        for (ticket, held) in held {
+            self.learn(&held, false, None);
+            if !held.cancelled {
+                self.give_back(ticket, blame.is_none_or(|culprit| culprit == ticket));
+            }
         }
         self.unstaffed(&before);
     }
 
-    /// A live ticket comes back without an answer: its part waits again, charged or not.
+    /// A live ticket comes back without an answer, charged or not: its part waits again, unless
+    /// another lane has it too.
     pub(super) fn give_back(&mut self, ticket: Ticket, charged: bool) {
         let Some(at) = self.flows.find(ticket.flow) else {
             return;
         };
-        let place = self.flows[at].place_mut(ticket.seq);
-        let place = place.expect("a live ticket's place is not settled");
-        place.live -= 1;
-        place.parts[usize::from(ticket.part)].state = State::Idle;
+        let other = self.take_back(at, ticket);
         match self.now {
-            Some(now) if charged => self.charge(at, ticket.seq, ticket.part, now),
+            Some(now) if charged => self.charge(at, ticket.seq, ticket.part, other, now),
+            _ if other => {}
             _ => self.enqueue(at, ticket.seq, ticket.part),
         }
     }
@@ -155,7 +155,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
     fn unstaffed(&mut self, pools: &[At<PoolId>]) {
         for &pool in pools {
             if !self.pools.get(pool).is_served() {
-                let waiting: Vec<At<FlowId>> = self.pools.get(pool).waiting().collect();
+                let waiting: Vec<At<FlowId>> = self.pools.get(pool).flows().collect();
                 for flow in waiting {
                     self.pass_by(flow, pool);
                 }

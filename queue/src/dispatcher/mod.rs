@@ -1,10 +1,12 @@
 //! The dispatcher: the state, and the calls that only look at it.
 //!
 //! The calls that change it lie in one file each kind: `offer`, `take`, `lanes`, `answer`, `poll`;
-//! what they share, the settling and queueing of parts, in `settle`, and what time does in `time`.
+//! what they share, the settling and queueing of parts, in `settle`, what time does in `time`, and second
+//! hand-outs in `hedge`.
 
 mod answer;
 mod flows;
+mod hedge;
 mod lanes;
 mod offer;
 mod poll;
@@ -107,5 +109,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
     pub fn service(&self, key: &Key, now: Instant) -> Option<Duration> {
         let pool = self.pools.find(key, None)?;
         Some(self.pools.get(pool).service.estimate(now))
+    }
+
+    /// From when on a hand-out of this key counts as slow for a flow that hedges, from its hand-out.
+    /// `None` for a flow that does not, and before the key has enough answers.
+    pub fn slow_after(&mut self, flow: FlowId, key: &Key, now: Instant) -> Option<Duration> {
+        let flow = &self.flows[self.flows.find(flow)?];
+        let slowest = flow.policy.hedge?.slowest;
+        let pool = self.pools.find(key, flow.policy.pin)?;
+        self.pools.get_mut(pool).spread.as_mut()?.slowest(slowest, now)
     }
 }

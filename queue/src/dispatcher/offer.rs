@@ -11,6 +11,7 @@ use crate::place::{Place, Slot, State};
 use crate::policy::{NoLane, WhenFull};
 use crate::pool::PoolId;
 use crate::slots::At;
+use crate::spread::Spread;
 use crate::timer::Due;
 
 /// Lines that a flow keeps though nothing of it is open there. Making one anew for each item would be
@@ -135,14 +136,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
     ) -> Seq {
         let count =
             PartIndex::try_from(offer.parts.len()).expect("`admit` refuses more parts than Config::parts");
-        let parts = offer.parts.into_iter().map(|part| self.slot(at, part, born_missing)).collect();
+        let parts = offer.parts.map(|part| self.slot(at, part, born_missing));
         let flow = &mut self.flows[at];
         let seq = flow.next_seq();
         let open = match born_missing {
             None => usize::from(count),
             Some(_) => 0,
         };
-        flow.places.push_back(Place {
+        flow.push(Place {
             item: offer.item,
             captured_at: offer.captured_at,
             deadline,
@@ -161,12 +162,12 @@ impl<I, P, A> Dispatcher<I, P, A> {
         for part in 0..count {
             self.enqueue(at, seq, part);
         }
-        // Without a lane all parts may be settled already.
-        let unsettled = |place: &Place<I, P, A>| !place.is_settled();
+        let flow = &mut self.flows[at];
         if let Some(deadline) = deadline
-            && self.flows[at].place(seq).is_some_and(unsettled)
+            && let Some(entry) = flow.entry_for(deadline)
         {
-            self.set_timer(deadline, Due::Deadline(self.flows[at].id, seq));
+            let due = Due::Deadline(flow.id, entry);
+            self.set_timer(deadline, due);
         }
         seq
     }
@@ -200,7 +201,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         if flow.lines.len() > IDLE_LINES {
             flow.lines.retain(|line| {
                 if line.open == 0 {
-                    self.pools.drop_line(line.pool);
+                    self.pools.drop_line(at, line);
                 }
                 line.open > 0
             });
@@ -208,6 +209,9 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let (pool, is_new) = self.pools.find_or_make(&part.key, flow.policy.pin);
         self.pools.add_line(pool);
         flow.lines.push(Line::new(pool));
+        if flow.policy.hedge.is_some() {
+            self.pools.get_mut(pool).spread.get_or_insert_with(|| Box::new(Spread::new()));
+        }
         if is_new && let Some(worker) = flow.policy.pin {
             self.staff(pool, worker);
         }

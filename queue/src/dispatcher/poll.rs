@@ -4,11 +4,14 @@ use std::time::Instant;
 
 use super::Dispatcher;
 use crate::flow::{Bell, Phase};
-use crate::id::{FlowId, LaneId, Ticket};
+use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
 use crate::key::Key;
 use crate::lane::Held;
+use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
-use crate::place::State;
+use crate::place::{Holder, Out, State};
+use crate::pool::PoolId;
+use crate::slots::At;
 use crate::step::Step;
 use crate::timer::Due;
 
@@ -36,7 +39,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
             if let Some(step) = self.next_step() {
                 return step;
             }
-            if let Some(step) = self.assign() {
+            if let Some(step) = self.assign().or_else(|| self.hedge()) {
                 return step;
             }
             // Looking for work may have settled parts that could not be done in time.
@@ -52,7 +55,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let flow = &self.flows[self.flows.find(ticket.flow)?];
         let place = flow.place(ticket.seq)?;
         let part = place.parts.get(usize::from(ticket.part))?;
-        if !matches!(part.state, State::Out(_)) || part.attempt != ticket.attempt {
+        if !part.out()?.holders().any(|holder| holder.attempt == ticket.attempt) {
             return None;
         }
         Some(HandOut {
@@ -133,9 +136,8 @@ impl<I, P, A> Dispatcher<I, P, A> {
     fn assign(&mut self) -> Option<Step> {
         let now = self.now?;
         loop {
-            let (pool, at) = self.pools.pick()?;
-            let first = self.flows[at].line(pool).front();
-            let part = first.expect("a flow is ready while its line has a part");
+            let pool = self.pools.pick()?;
+            let (at, part) = self.first_waiting(pool);
             if let Some(deadline) = part.deadline {
                 let left = deadline.saturating_duration_since(now);
                 if !self.pools.get(pool).service.fits(left, now) {
@@ -144,24 +146,60 @@ impl<I, P, A> Dispatcher<I, P, A> {
                     continue;
                 }
             }
-            let lane_at = self.pools.freest(pool);
+            let lane_at = self.pools.freest(pool, None);
             let lane_at = lane_at.expect("a runnable pool has a lane with room");
 
             self.serve_next(at, pool);
-            let flow = &mut self.flows[at];
-            let id = flow.id;
-            let place = flow.place_mut(part.seq).expect("its part is open");
-            place.live += 1;
-            let slot = &mut place.parts[usize::from(part.part)];
-            slot.attempt += 1;
-            slot.state = State::Out(lane_at);
-            let ticket = Ticket { flow: id, seq: part.seq, part: part.part, attempt: slot.attempt };
-
-            let held = Held { pool: self.pools.get(pool).id, since: now, cancelled: false };
-            self.lanes[lane_at].held.insert(ticket, held);
-            self.lane_changed(lane_at);
+            let ticket = self.hand_to(lane_at, at, part.seq, part.part, now);
+            self.watch(at, pool, ticket, now);
             let lane = self.lanes[lane_at].id;
             return Some(Step::Assign { lane, ticket });
         }
+    }
+
+    /// The flow whose turn it is in a pool that some flow waits for, and the part that is first in it.
+    fn first_waiting(&mut self, pool: At<PoolId>) -> (At<FlowId>, Waiting) {
+        loop {
+            let at = self.pools.first(pool).expect("a runnable pool has a waiting flow");
+            let line = self.flows[at].line(pool);
+            match line.front() {
+                Some(part) => return (at, part),
+                None => self.pools.pass_over(line),
+            }
+        }
+    }
+
+    /// Hands a part to a lane, beside the one that has it already where there is one.
+    pub(super) fn hand_to(
+        &mut self,
+        lane: At<LaneId>,
+        at: At<FlowId>,
+        seq: Seq,
+        part: PartIndex,
+        now: Instant,
+    ) -> Ticket {
+        let flow = &mut self.flows[at];
+        let id = flow.id;
+        let place = flow.place_mut(seq).expect("its part is open");
+        let slot = &mut place.parts[usize::from(part)];
+        slot.attempt += 1;
+        let ticket = Ticket { flow: id, seq, part, attempt: slot.attempt };
+        let holder = Holder { lane, attempt: slot.attempt };
+        let hedge = match &mut slot.state {
+            State::Out(out) => {
+                *out = Out { first: out.first, hedge: Some(holder), slow: None };
+                true
+            }
+            state => {
+                *state = State::Out(Out { first: holder, hedge: None, slow: None });
+                place.live += 1;
+                false
+            }
+        };
+        let pool = self.pools.get(slot.pool).id;
+        let held = Held { pool, since: now, cancelled: false, slow: false, hedge };
+        self.lanes[lane].held.insert(ticket, held);
+        self.lane_changed(lane);
+        ticket
     }
 }

@@ -7,7 +7,7 @@ use crate::flow::Bell;
 use crate::id::{FlowId, PartIndex, Seq, Ticket};
 use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
-use crate::place::State;
+use crate::place::{Holder, State};
 use crate::policy::NoLane;
 use crate::pool::PoolId;
 use crate::slots::At;
@@ -29,7 +29,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         slot.state = State::Waiting;
         let line = flow.line(pool);
         if line.is_empty() {
-            line.pass = self.pools.wake(pool, at, line.pass, weight);
+            self.pools.wake(at, line, weight);
         }
         line.insert(Waiting { deadline, seq, part });
     }
@@ -41,7 +41,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let line = flow.line(pool);
         line.remove(part);
         if line.is_empty() {
-            self.pools.sleep(pool, at, line.pass, weight);
+            self.pools.sleep(pool, weight);
         }
     }
 
@@ -51,12 +51,9 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let weight = flow.policy.weight.get();
         let line = flow.line(pool);
         line.pop();
-        let before = line.pass;
-        line.pass = self.pools.charge(pool, before, weight);
+        self.pools.charge(line, weight);
         if line.is_empty() {
-            self.pools.sleep(pool, at, before, weight);
-        } else {
-            self.pools.move_on(pool, at, before, line.pass);
+            self.pools.sleep(pool, weight);
         }
     }
 
@@ -88,13 +85,11 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
         let deadline = place.deadline;
         let slot = &mut place.parts[usize::from(part)];
-        let (pool, attempt) = (slot.pool, slot.attempt);
+        let pool = slot.pool;
         let before = std::mem::replace(&mut slot.state, State::Done(outcome));
         slot.payload = None;
         place.open -= 1;
-        if matches!(before, State::Out(_)) {
-            place.live -= 1;
-        }
+        place.live -= usize::from(matches!(before, State::Out(_)));
         let settled = place.is_settled();
         flow.line(pool).open -= 1;
         if settled {
@@ -102,14 +97,17 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
         match before {
             State::Waiting => self.dequeue(at, pool, Waiting { deadline, seq, part }),
-            State::Out(lane) => {
-                let ticket = Ticket { flow: id, seq, part, attempt };
-                let lane = &mut self.lanes[lane];
-                if let Some(held) = lane.held.get_mut(&ticket) {
-                    held.cancelled = true;
-                    let lane = lane.id;
-                    self.steps.push_back(Step::Cancel { lane, ticket });
+            State::Out(out) => {
+                for Holder { lane, attempt } in out.holders() {
+                    let ticket = Ticket { flow: id, seq, part, attempt };
+                    let lane = &mut self.lanes[lane];
+                    if let Some(held) = lane.held.get_mut(&ticket) {
+                        held.cancelled = true;
+                        let lane = lane.id;
+                        self.steps.push_back(Step::Cancel { lane, ticket });
+                    }
                 }
+                self.not_slow(at, pool, out.slow);
             }
             State::Idle | State::Resting(_) | State::Done(_) => {}
         }
@@ -128,13 +126,27 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 
-    /// Counts a failure against a part that no lane holds any more, and tries it again or gives it up.
-    pub(super) fn charge(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex, now: Instant) {
+    /// Takes a part from the lane that has it by this ticket. Returns whether another has it still.
+    pub(super) fn take_back(&mut self, at: At<FlowId>, ticket: Ticket) -> bool {
+        let place = self.flows[at].place_mut(ticket.seq);
+        let place = place.expect("a live ticket's place is not settled");
+        let pool = place.parts[usize::from(ticket.part)].pool;
+        let (slow, other) = place.take_back(ticket.part, ticket.attempt);
+        self.not_slow(at, pool, slow);
+        other
+    }
+
+    /// Counts a failure against a part, and tries it again or gives it up; while another lane has it
+    /// (`other`), that one may still answer.
+    pub(super) fn charge(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex, other: bool, now: Instant) {
         let flow = &mut self.flows[at];
         let (id, limit, rest) = (flow.id, flow.policy.attempts, flow.policy.retry_after);
         let place = flow.place_mut(seq).expect("the caller has seen the place");
         let slot = &mut place.parts[usize::from(part)];
         slot.charged += 1;
+        if other {
+            return;
+        }
         if limit.is_some_and(|limit| slot.charged >= limit.get()) {
             return self.settle(at, seq, part, Outcome::Missing(Reason::Failed));
         }

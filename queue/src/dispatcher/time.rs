@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::Dispatcher;
-use crate::id::{PartIndex, Seq};
+use crate::id::{FlowId, PartIndex, Seq, Ticket};
 use crate::offer::Reason;
 use crate::place::{Place, State};
 use crate::slots::At;
@@ -13,28 +13,54 @@ use crate::timer::Due;
 impl<I, P, A> Dispatcher<I, P, A> {
     /// Moves time on and does all that has come due. Every call that takes `now` begins with it, so
     /// that an answer which comes after a deadline is late even if nobody polled in between.
+    #[inline]
     pub(super) fn advance(&mut self, now: Instant) {
         let now = self.now.map_or(now, |latest| latest.max(now));
         self.now = Some(now);
-        while let Some((at, due)) = self.timers.peek()
+        if self.timers.next_at().is_some_and(|at| at <= now) {
+            self.fire_all(now);
+        }
+    }
+
+    fn fire_all(&mut self, now: Instant) {
+        while let Some((at, due)) = self.next_entry()
             && at <= now
         {
-            self.timers.pop();
-            if self.is_due(at, due) {
-                self.fire(due);
-            }
+            self.fire(due);
         }
     }
 
     /// The next moment at which something is due.
     pub(super) fn next_due(&mut self) -> Option<Instant> {
-        while let Some((at, due)) = self.timers.peek() {
-            if self.is_due(at, due) {
-                return Some(at);
+        self.next_entry().map(|(at, _)| at)
+    }
+
+    /// The first entry of the table that is really due at its moment. Those before it are taken out, or
+    /// put off to the next deadline of their flow.
+    fn next_entry(&mut self) -> Option<(Instant, Due)> {
+        loop {
+            let (at, due) = self.timers.peek()?;
+            let really = match due {
+                Due::Deadline(flow, entry) => self.next_deadline(flow, entry),
+                _ => self.is_due(at, due).then_some(at),
+            };
+            match really {
+                Some(moment) if moment == at => return Some((at, due)),
+                Some(later) => self.timers.put_off(later),
+                None => self.timers.pop(),
             }
-            self.timers.pop();
         }
-        None
+    }
+
+    /// The next deadline of a flow, noted as that of its entry.
+    fn next_deadline(&mut self, flow: FlowId, entry: u64) -> Option<Instant> {
+        let flow = self.flows.find(flow)?;
+        let flow = &mut self.flows[flow];
+        if !flow.is_entry(entry) {
+            return None;
+        }
+        flow.due = flow.next_deadline().map(|(deadline, _)| deadline);
+        flow.due
     }
 
     pub(super) fn set_timer(&mut self, at: Instant, due: Due) {
@@ -51,7 +77,9 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let place =
             |flow, seq: Seq| -> Option<&Place<I, P, A>> { self.flows[self.flows.find(flow)?].place(seq) };
         match due {
-            Due::Deadline(flow, seq) => place(flow, seq).is_some_and(|place| !place.is_settled()),
+            Due::Deadline(flow, entry) => {
+                self.flows.find(flow).is_some_and(|flow| self.flows[flow].is_entry(entry))
+            }
             Due::Retry(flow, seq, part) => place(flow, seq).is_some_and(|place| {
                 let state = &place.parts[usize::from(part)].state;
                 matches!(state, State::Resting(until) if *until == at)
@@ -59,16 +87,28 @@ impl<I, P, A> Dispatcher<I, P, A> {
             Due::Release(lane, ticket) => {
                 self.lanes.find(lane).is_some_and(|lane| self.lanes[lane].held.contains_key(&ticket))
             }
+            Due::Slow(Ticket { flow, seq, part, attempt }) => place(flow, seq).is_some_and(|place| {
+                let out = place.parts[usize::from(part)].out();
+                out.is_some_and(|out| out.first.attempt == attempt)
+            }),
         }
     }
 
     fn fire(&mut self, due: Due) {
+        // A flow's entry stays, and is put off once the place is settled.
+        let Due::Deadline(flow, _) = due else {
+            self.timers.pop();
+            return self.fire_once(due);
+        };
+        if let Some(at) = self.flows.find(flow)
+            && let Some((_, seq)) = self.flows[at].next_deadline()
+        {
+            self.settle_place(at, seq, Reason::Late);
+        }
+    }
+
+    fn fire_once(&mut self, due: Due) {
         match due {
-            Due::Deadline(flow, seq) => {
-                if let Some(at) = self.flows.find(flow) {
-                    self.settle_place(at, seq, Reason::Late);
-                }
-            }
             Due::Retry(flow, seq, part) => {
                 if let Some(at) = self.flows.find(flow) {
                     self.wake_up(at, seq, part);
@@ -78,10 +118,12 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 self.remove_lane(lane, Some(ticket));
                 self.steps.push_back(Step::Lost { lane });
             }
+            Due::Slow(ticket) => self.slow(ticket),
+            Due::Deadline(..) => {}
         }
     }
 
-    fn wake_up(&mut self, at: At<crate::id::FlowId>, seq: Seq, part: PartIndex) {
+    fn wake_up(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex) {
         if let Some(place) = self.flows[at].place_mut(seq) {
             place.parts[usize::from(part)].state = State::Idle;
             self.enqueue(at, seq, part);
@@ -94,8 +136,8 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use crate::{
-        Answered, Config, Dispatcher, Join, Key, LaneKey, Offer, Part, Policy, SourceCounts, Step, TaskName,
-        WorkerId,
+        Answered, Config, Dispatcher, Join, Key, LaneKey, Offer, Part, Parts, Policy, SourceCounts, Step,
+        TaskName, WorkerId,
     };
 
     #[test]
@@ -109,7 +151,7 @@ mod tests {
         queue.join(join, now);
         for _ in 0..10_000 {
             now += Duration::from_millis(1);
-            let parts = vec![Part { key: key.clone(), payload: () }];
+            let parts = Parts::one(Part { key: key.clone(), payload: () });
             let offer =
                 Offer { item: (), parts, sealed: true, captured_at: now, source: SourceCounts::default() };
             queue.offer(flow, offer, now).unwrap();

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use framelane_queue::{Books, LaneId, Policy, Step, Ticket};
 
-use super::rules::{Hold, State};
 use super::script::KEYS;
+use super::state::{Hold, Holder, State};
 use super::world::{World, key};
 
 impl World {
@@ -80,22 +80,39 @@ impl World {
         let place = &flow.places[&ticket.seq];
         let part = &place.parts[usize::from(ticket.part)];
         let lane = &self.model.lanes[&id];
-        assert_eq!(part.state, State::Waiting, "invariant 3: {ticket}");
         assert_eq!(ticket.attempt, part.attempt + 1, "tickets are not used again");
-        assert!(lane.room() > 0, "invariant 2: {id} is full");
-        assert!(flow.policy.pin.is_none_or(|pin| pin == lane.worker), "pinned");
+        assert!(lane.could(&part.key, flow.policy.pin), "invariant 2: {id} is full, or not for {ticket}");
         assert!(place.deadline.is_none_or(|deadline| deadline > self.now));
-        let warm = lane.warm(&part.key).expect("the lane serves the key");
-        // Warm lanes first, then the freest.
-        for other in self.model.lanes.values() {
-            if let Some(other_warm) = other.warm(&part.key)
-                && other.room() > 0
-                && flow.policy.pin.is_none_or(|pin| pin == other.worker)
-            {
-                assert!((warm, lane.room()) >= (other_warm, other.room()), "not the freest");
+        let holder = match &part.state {
+            State::Waiting => None,
+            State::Out(holders) if part.slow && holders.len() == 1 => Some(holders[0].lane),
+            other => panic!("invariant 3: {ticket} is handed out while it is {other:?}"),
+        };
+        // Warm lanes first, then the freest; a hedge does not go where the part is.
+        assert_ne!(holder, Some(id), "a hedge goes to another lane");
+        let warm = lane.warm(&part.key);
+        for (&other_id, other) in &self.model.lanes {
+            if other.could(&part.key, flow.policy.pin) && holder != Some(other_id) {
+                assert!((warm, lane.room()) >= (other.warm(&part.key), other.room()), "not the freest");
             }
         }
-        // Inside a flow: earliest deadline first, then in order.
+        let out = self.queue.hand_out(ticket).expect("a fresh ticket is live");
+        assert_eq!(
+            (*out.item, *out.payload, out.key, out.deadline),
+            (place.item, part.payload, &part.key, place.deadline)
+        );
+        match holder {
+            None => self.judge_first(ticket),
+            Some(_) => self.judge_hedge(id),
+        }
+        self.note_assign(id, ticket, holder.is_some());
+    }
+
+    /// Inside a flow: earliest deadline first, then in order.
+    fn judge_first(&self, ticket: Ticket) {
+        let flow = &self.model.flows[&ticket.flow];
+        let place = &flow.places[&ticket.seq];
+        let part = &place.parts[usize::from(ticket.part)];
         for (seq, other) in &flow.places {
             for (other_part, index) in other.parts.iter().zip(0..) {
                 if other_part.state == State::Waiting && other_part.key == part.key {
@@ -104,14 +121,39 @@ impl World {
                 }
             }
         }
-        let out = self.queue.hand_out(ticket).expect("a fresh ticket is live");
-        assert_eq!(
-            (*out.item, *out.payload, out.key, out.deadline),
-            (place.item, part.payload, &part.key, place.deadline)
-        );
+    }
+
+    /// A hedge takes a lane that no first hand-out wants.
+    fn judge_hedge(&self, id: LaneId) {
+        let lane = &self.model.lanes[&id];
+        for flow in self.model.flows.values() {
+            for part in flow.places.values().flat_map(|place| &place.parts) {
+                let wants = part.state == State::Waiting && lane.could(&part.key, flow.policy.pin);
+                assert!(!wants, "a hedge displaces a first hand-out");
+            }
+        }
+    }
+
+    fn note_assign(&mut self, id: LaneId, ticket: Ticket, hedge: bool) {
+        let flow = self.model.flows.get_mut(&ticket.flow).expect("looked at above");
+        let key = flow.places[&ticket.seq].parts[usize::from(ticket.part)].key.clone();
+        let mut slow_at = None;
+        if hedge {
+            flow.parts.hedged += 1;
+            self.hedges.insert(ticket);
+        } else if let Some(hedge) = flow.policy.hedge {
+            flow.hedges = (flow.hedges + u32::from(hedge.extra.per_mille())).min(16_000);
+            slow_at = self.queue.slow_after(ticket.flow, &key, self.now).map(|after| self.model.now + after);
+        }
         let part = self.model.part(ticket.flow, ticket.seq, ticket.part);
         part.attempt += 1;
-        part.state = State::Out(id);
+        part.slow = false;
+        part.slow_at = slow_at;
+        let holder = Holder { lane: id, attempt: ticket.attempt };
+        match &mut part.state {
+            State::Out(holders) => holders.push(holder),
+            state => *state = State::Out(vec![holder]),
+        }
         let lane = self.model.lanes.get_mut(&id).expect("looked at above");
         lane.held.insert(ticket, Hold::Live);
         self.tickets.push((id, ticket));
@@ -137,15 +179,12 @@ impl World {
                 assert!(flow.told_ready, "invariant 4: Ready is not told");
             }
             for part in flow.places.values().flat_map(|place| &place.parts) {
-                let idle = self.model.lanes.values().any(|lane| {
-                    lane.room() > 0
-                        && lane.warm(&part.key).is_some()
-                        && flow.policy.pin.is_none_or(|pin| pin == lane.worker)
+                let free = self.model.lanes.iter().any(|(&id, lane)| {
+                    let has_it = part.holders().iter().any(|holder| holder.lane == id);
+                    lane.could(&part.key, flow.policy.pin) && !has_it
                 });
-                assert!(
-                    part.state != State::Waiting || !idle,
-                    "invariant 4: a part waits beside a free lane"
-                );
+                let wants = part.state == State::Waiting || part.slow;
+                assert!(!wants || !free, "invariant 4: a part waits beside a free lane");
             }
         }
     }

@@ -6,9 +6,11 @@
 //! free to choose, which waiting part goes to which free lane next, the model does not predict but
 //! judges. Lanes report a service time of zero here, so no part is given up before its deadline.
 
+mod act;
 mod judge;
 pub(crate) mod rules;
 pub(crate) mod script;
+pub(crate) mod state;
 pub(crate) mod world;
 
 pub(crate) use script::{Op, Reply, setup};

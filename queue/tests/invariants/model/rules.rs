@@ -4,103 +4,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use framelane_queue::{
-    Books, FlowId, Key, LaneId, Missing, NoLane, Outcome, PartBooks, Policy, Reason, RefusedWhy, Seq,
-    SourceCounts, Ticket, Verdict, WhenFull, WorkerId,
+    Books, FlowId, Key, LaneId, NoLane, Outcome, Reason, RefusedWhy, Seq, SourceCounts, Ticket, Verdict,
+    WhenFull, WorkerId,
 };
 
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum State {
-    Waiting,
-    Resting(Instant),
-    Out(LaneId),
-    Done(Outcome<u64>),
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Part {
-    pub(crate) key: Key,
-    pub(crate) payload: u64,
-    pub(crate) state: State,
-    pub(crate) attempt: u32,
-    pub(crate) charged: u32,
-}
-
-#[derive(Debug, Clone)]
-pub(crate) struct Place {
-    pub(crate) item: u64,
-    pub(crate) deadline: Option<Instant>,
-    pub(crate) first: usize,
-    pub(crate) sealed: bool,
-    pub(crate) parts: Vec<Part>,
-}
-
-impl Place {
-    pub(crate) fn is_settled(&self) -> bool {
-        self.parts.iter().all(|part| matches!(part.state, State::Done(_)))
-    }
-
-    pub(crate) fn is_live(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part.state, State::Out(_)))
-    }
-
-    pub(crate) fn verdict(&self) -> Verdict {
-        if self.first == 0 {
-            return Verdict::NotAsked;
-        }
-        for part in &self.parts[..self.first] {
-            if let State::Done(Outcome::Missing(reason)) = part.state {
-                return Verdict::Missing(reason);
-            }
-        }
-        Verdict::Answered
-    }
-}
-
-pub(crate) struct Flow {
-    pub(crate) policy: Policy,
-    /// Untaken places.
-    pub(crate) places: BTreeMap<Seq, Place>,
-    pub(crate) admitted: u64,
-    pub(crate) closed: bool,
-    pub(crate) ended: bool,
-    pub(crate) told_closed: bool,
-    pub(crate) failed_offers: u64,
-    pub(crate) rooms: u64,
-    pub(crate) told_ready: bool,
-    pub(crate) source: SourceCounts,
-    pub(crate) gone: BTreeMap<&'static str, u64>,
-    pub(crate) parts: PartBooks,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Hold {
-    Live,
-    Cancelled,
-    Told(Instant),
-}
-
-pub(crate) struct Lane {
-    pub(crate) worker: WorkerId,
-    pub(crate) keys: Vec<(Key, bool)>,
-    pub(crate) credit: u32,
-    pub(crate) draining: bool,
-    pub(crate) told_drained: bool,
-    pub(crate) held: BTreeMap<Ticket, Hold>,
-}
-
-impl Lane {
-    pub(crate) fn room(&self) -> u32 {
-        if self.draining {
-            return 0;
-        }
-        self.credit.saturating_sub(self.held.len() as u32)
-    }
-
-    pub(crate) fn warm(&self, key: &Key) -> Option<bool> {
-        let mut keys = self.keys.iter();
-        keys.find(|(served, _)| served == key).map(|&(_, warm)| warm)
-    }
-}
+use super::state::{Flow, Hold, Holder, Lane, Part, Place, State, add, name};
 
 pub(crate) struct Model {
     pub(crate) now: Instant,
@@ -143,6 +51,9 @@ impl Model {
                     if let State::Resting(until) = part.state {
                         due.push((until, 1, ticket(index), None));
                     }
+                    if let Some(slow_at) = part.slow_at {
+                        due.push((slow_at, 3, ticket(index), None));
+                    }
                 }
             }
         }
@@ -165,6 +76,7 @@ impl Model {
             match (kind, lane) {
                 (0, _) => self.settle_place(ticket.flow, ticket.seq, Reason::Late),
                 (1, _) => self.enqueue(ticket.flow, ticket.seq, ticket.part),
+                (3, _) => self.slow(ticket),
                 (_, Some(lane)) => {
                     self.leave(lane, Some(ticket));
                     self.lost.push(lane);
@@ -172,6 +84,39 @@ impl Model {
                 (_, None) => unreachable!("releases name their lane"),
             }
         }
+    }
+
+    /// A hand-out has become slow: its part waits for a second lane, if a hedge is left.
+    fn slow(&mut self, ticket: Ticket) {
+        let hedges = &mut self.flows.get_mut(&ticket.flow).expect("known flow").hedges;
+        let left = hedges.checked_sub(1000);
+        *hedges = left.unwrap_or(*hedges);
+        let part = self.part(ticket.flow, ticket.seq, ticket.part);
+        part.slow_at = None;
+        part.slow = left.is_some();
+    }
+
+    /// A part is in other hands than before: it is not slow any more, and what it did not use is left.
+    fn not_slow(&mut self, flow: FlowId, seq: Seq, part: u16) {
+        let part = self.part(flow, seq, part);
+        part.slow_at = None;
+        if std::mem::take(&mut part.slow) {
+            let hedges = &mut self.flows.get_mut(&flow).expect("known flow").hedges;
+            *hedges = (*hedges + 1000).min(16_000);
+        }
+    }
+
+    /// Takes a live ticket from its part; whether another lane has it too.
+    pub(crate) fn take_back(&mut self, ticket: Ticket) -> bool {
+        self.not_slow(ticket.flow, ticket.seq, ticket.part);
+        let part = self.part(ticket.flow, ticket.seq, ticket.part);
+        let State::Out(holders) = &mut part.state else {
+            panic!("a live ticket of a part that is not out");
+        };
+        let held = holders.len();
+        holders.retain(|holder| holder.attempt != ticket.attempt);
+        assert_eq!(holders.len() + 1, held, "a live ticket is one of its part's");
+        held > 1
     }
 
     pub(crate) fn settle_place(&mut self, flow: FlowId, seq: Seq, reason: Reason) {
@@ -190,13 +135,14 @@ impl Model {
             Outcome::Missing(reason) => add(&mut books.missing, reason),
         }
         let missing = matches!(outcome, Outcome::Missing(_));
+        self.not_slow(flow, seq, part);
         let slot = self.part(flow, seq, part);
-        let attempt = slot.attempt;
         let before = std::mem::replace(&mut slot.state, State::Done(outcome));
-        if let State::Out(lane) = before {
-            let ticket = Ticket { flow, seq, part, attempt };
-            let lane = self.lanes.get_mut(&lane);
-            if let Some(hold) = lane.and_then(|lane| lane.held.get_mut(&ticket)) {
+        if let State::Out(holders) = before {
+            for Holder { lane, attempt } in holders {
+                let ticket = Ticket { flow, seq, part, attempt };
+                let lane = self.lanes.get_mut(&lane).expect("a live ticket's lane");
+                let hold = lane.held.get_mut(&ticket).expect("a live ticket");
                 *hold = Hold::Cancelled;
             }
         }
@@ -217,19 +163,21 @@ impl Model {
         }
     }
 
-    pub(crate) fn charge(&mut self, ticket: Ticket) {
+    /// A failure counts, but it ends nothing while another lane has the part too.
+    pub(crate) fn charge(&mut self, ticket: Ticket, other: bool) {
         let policy = self.flows[&ticket.flow].policy.clone();
         let now = self.now;
         let part = self.part(ticket.flow, ticket.seq, ticket.part);
         part.charged += 1;
         let over = policy.attempts.is_some_and(|most| part.charged >= most.get());
-        if over {
-            let failed = Outcome::Missing(Reason::Failed);
-            self.settle(ticket.flow, ticket.seq, ticket.part, failed);
-        } else if let Some(rest) = policy.retry_after {
-            part.state = State::Resting(now + rest);
-        } else {
-            self.enqueue(ticket.flow, ticket.seq, ticket.part);
+        match policy.retry_after {
+            _ if other => {}
+            _ if over => {
+                let failed = Outcome::Missing(Reason::Failed);
+                self.settle(ticket.flow, ticket.seq, ticket.part, failed);
+            }
+            Some(rest) => part.state = State::Resting(now + rest),
+            None => self.enqueue(ticket.flow, ticket.seq, ticket.part),
         }
     }
 
@@ -279,13 +227,7 @@ impl Model {
         this.source = source;
         this.parts.asked += parts.len() as u64;
         this.parts.open += parts.len() as u64;
-        let slots = parts.iter().map(|(key, payload)| Part {
-            key: key.clone(),
-            payload: *payload,
-            state: State::Waiting,
-            attempt: 0,
-            charged: 0,
-        });
+        let slots = parts.iter().map(|(key, payload)| Part::new(key.clone(), *payload));
         let place = Place { item, deadline, first: parts.len(), sealed, parts: slots.collect() };
         this.places.insert(seq, place);
         match born {
@@ -368,9 +310,10 @@ impl Model {
         };
         for (ticket, hold) in lane.held {
             if hold == Hold::Live {
+                let other = self.take_back(ticket);
                 if blame.is_none_or(|blamed| blamed == ticket) {
-                    self.charge(ticket);
-                } else {
+                    self.charge(ticket, other);
+                } else if !other {
                     self.enqueue(ticket.flow, ticket.seq, ticket.part);
                 }
             }
@@ -378,7 +321,7 @@ impl Model {
         self.pass_by();
     }
 
-    /// Takes a ticket from a lane; whether it was live.
+    /// Takes a ticket from a lane; whether it was live. A live one is to be taken from its part too.
     pub(crate) fn let_go(&mut self, lane: LaneId, ticket: Ticket) -> Option<bool> {
         let hold = self.lanes.get_mut(&lane)?.held.remove(&ticket)?;
         Some(hold == Hold::Live)
@@ -391,13 +334,7 @@ impl Model {
             flow.parts.open += 1;
             let place = flow.places.get_mut(&ticket.seq).expect("untaken place");
             let index = place.parts.len() as u16;
-            place.parts.push(Part {
-                key: key.clone(),
-                payload: *payload,
-                state: State::Waiting,
-                attempt: 0,
-                charged: 0,
-            });
+            place.parts.push(Part::new(key.clone(), *payload));
             if place.sealed {
                 let cancelled = Outcome::Missing(Reason::Cancelled);
                 self.settle(ticket.flow, ticket.seq, index, cancelled);
@@ -409,47 +346,6 @@ impl Model {
 
     /// The books as they must be.
     pub(crate) fn books(&self, flow: FlowId) -> Option<Books> {
-        let flow = self.flows.get(&flow)?;
-        let gone = |verdict| flow.gone.get(name(verdict)).copied().unwrap_or(0);
-        let missing = |reason| gone(Verdict::Missing(reason));
-        let places = flow.places.values();
-        Some(Books {
-            source: flow.source,
-            admitted: flow.admitted,
-            answered: gone(Verdict::Answered),
-            not_asked: gone(Verdict::NotAsked),
-            missing: Missing {
-                evicted: missing(Reason::Evicted),
-                late: missing(Reason::Late),
-                failed: missing(Reason::Failed),
-                no_lane: missing(Reason::NoLane),
-                cancelled: missing(Reason::Cancelled),
-            },
-            held: flow.places.len() as u64,
-            pending: places.filter(|place| !place.is_settled()).count() as u64,
-            parts: flow.parts,
-        })
-    }
-}
-
-fn name(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Answered => "answered",
-        Verdict::NotAsked => "not asked",
-        Verdict::Missing(Reason::Evicted) => "evicted",
-        Verdict::Missing(Reason::Late) => "late",
-        Verdict::Missing(Reason::Failed) => "failed",
-        Verdict::Missing(Reason::NoLane) => "no lane",
-        Verdict::Missing(Reason::Cancelled) => "cancelled",
-    }
-}
-
-fn add(missing: &mut Missing, reason: Reason) {
-    match reason {
-        Reason::Evicted => missing.evicted += 1,
-        Reason::Late => missing.late += 1,
-        Reason::Failed => missing.failed += 1,
-        Reason::NoLane => missing.no_lane += 1,
-        Reason::Cancelled => missing.cancelled += 1,
+        Some(self.flows.get(&flow)?.books())
     }
 }

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use framelane_queue::{NoLane, Policy, WhenFull, WorkerId};
+use framelane_queue::{Hedge, NoLane, Policy, Share, WhenFull, WorkerId};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -70,9 +70,9 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
         prop_oneof![Just(WhenFull::Refuse), Just(WhenFull::DropOldest), Just(WhenFull::DropNewest)];
     let limits = (option::of(1_u64..200), option::of(1_u32..4), option::of(1_u64..40));
     let no_lane = prop_oneof![Just(NoLane::Pass), Just(NoLane::Wait)];
-    let share = (option::weighted(0.2, 0_u64..3), 1_u32..4);
+    let share = (option::weighted(0.2, 0_u64..3), 1_u32..4, option::of(hedge()));
     (bounds, when_full, limits, no_lane, share).prop_map(
-        |((pending, held), when_full, (budget, attempts, rest), no_lane, (pin, weight))| Policy {
+        |((pending, held), when_full, (budget, attempts, rest), no_lane, (pin, weight, hedge))| Policy {
             pending: NonZeroUsize::new(pending).unwrap(),
             held: NonZeroUsize::new(held).unwrap(),
             when_full,
@@ -82,8 +82,15 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
             no_lane,
             pin: pin.map(WorkerId),
             weight: NonZeroU32::new(weight).unwrap(),
+            hedge,
         },
     )
+}
+
+/// Hedges of much of the work, because the lives are short.
+pub(crate) fn hedge() -> impl Strategy<Value = Hedge> {
+    let share = || (500_u16..=1000).prop_map(|share| Share::of_1000(share).unwrap());
+    (share(), share()).prop_map(|(slowest, extra)| Hedge { slowest, extra })
 }
 
 fn keys() -> impl Strategy<Value = Vec<(u8, bool)>> {
@@ -142,4 +149,21 @@ pub(crate) fn setup(most: usize) -> impl Strategy<Value = Setup> {
         });
         Setup { policies, ops: joins.chain(ops).collect() }
     })
+}
+
+/// Lives in which much is hedged: all flows want it, and several lanes serve every key.
+pub(crate) fn hedged(most: usize) -> impl Strategy<Value = Setup> {
+    let all = || (0..KEYS).map(|key| (key, true)).collect();
+    let join = move |credit| (Op::Join { worker: 0, keys: all(), credit }, true);
+    let joins = vec((2_u8..5).prop_map(join), 2..4);
+    let policy = (policy(), hedge()).prop_map(|(policy, hedge)| Policy {
+        hedge: Some(hedge),
+        pin: None,
+        when_full: WhenFull::Refuse,
+        budget: policy.budget.map(|budget| 5 * budget),
+        ..policy
+    });
+    let ops = vec((op(), any::<bool>()), 1..most);
+    (vec(policy, 1..4), joins, ops)
+        .prop_map(|(policies, joins, ops)| Setup { policies, ops: joins.into_iter().chain(ops).collect() })
 }

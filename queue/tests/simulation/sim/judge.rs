@@ -1,0 +1,478 @@
+//! The eight invariants, as they are seen from outside.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use framelane_queue::{
+    FlowId, Join, LaneId, LaneKey, NoLane, Outcome, Policy, Reason, RefusedWhy, Seq, Settled, Step, Taken,
+    Ticket, Verdict, WhenFull, WorkerId,
+};
+
+use super::Seen;
+use super::subject::Queue;
+
+/// What holds, or which promise is broken.
+pub(crate) type Verdicts = Result<(), String>;
+
+macro_rules! hold {
+    ($that:expr, $($what:tt)+) => {
+        if !$that {
+            return Err(format!($($what)+));
+        }
+    };
+}
+
+/// What lanes said of a part.
+#[derive(Default)]
+struct Part {
+    answer: Option<u64>,
+    bad: bool,
+    failures: u32,
+    attempts: u32,
+    /// Who has it, one lane or two.
+    live: Vec<LaneId>,
+}
+
+struct Place {
+    item: u64,
+    captured_at: Instant,
+    deadline: Option<Instant>,
+    first: usize,
+    parts: BTreeMap<u16, Part>,
+}
+
+pub(super) struct Flow {
+    policy: Policy,
+    /// Untaken places, the front one by number.
+    places: BTreeMap<Seq, Place>,
+    admitted: u64,
+    gone: u64,
+    ready: bool,
+    failed_offers: u64,
+    rooms: u64,
+    ending: bool,
+    aborted: bool,
+    pub(super) closed: bool,
+    first_hand_outs: u64,
+    hedges: u64,
+}
+
+pub(super) struct Lane {
+    pub(super) worker: WorkerId,
+    keys: Vec<LaneKey>,
+    credit: u32,
+    draining: bool,
+    drained: bool,
+    /// Its tickets, and when it was told to let go.
+    pub(super) held: BTreeMap<Ticket, Option<Instant>>,
+}
+
+pub(super) struct Judge {
+    release_within: Duration,
+    pub(super) flows: BTreeMap<FlowId, Flow>,
+    pub(super) lanes: BTreeMap<LaneId, Lane>,
+    /// Every hand-out there ever was.
+    pub(super) tickets: Vec<Ticket>,
+    known: BTreeSet<Ticket>,
+    /// Lanes that left since the queue last waited: it may have been about to tell that they are lost.
+    gone: BTreeSet<LaneId>,
+    pub(super) seen: Seen,
+}
+
+impl Judge {
+    pub(super) fn new(release_within: Duration) -> Self {
+        Self {
+            release_within,
+            flows: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            tickets: Vec::new(),
+            known: BTreeSet::new(),
+            gone: BTreeSet::new(),
+            seen: Seen::default(),
+        }
+    }
+
+    fn flow(&mut self, flow: FlowId) -> Result<&mut Flow, String> {
+        self.flows.get_mut(&flow).ok_or_else(|| format!("{flow} was never opened"))
+    }
+
+    fn lane(&mut self, lane: LaneId) -> Result<&mut Lane, String> {
+        self.lanes.get_mut(&lane).ok_or_else(|| format!("{lane} is not there"))
+    }
+
+    pub(super) fn opened(&mut self, flow: FlowId, policy: Policy) -> Verdicts {
+        let fresh = Flow {
+            policy,
+            places: BTreeMap::new(),
+            admitted: 0,
+            gone: 0,
+            ready: false,
+            failed_offers: 0,
+            rooms: 0,
+            ending: false,
+            aborted: false,
+            closed: false,
+            first_hand_outs: 0,
+            hedges: 0,
+        };
+        hold!(self.flows.insert(flow, fresh).is_none(), "{flow} was opened before");
+        Ok(())
+    }
+
+    pub(super) fn offered(
+        &mut self,
+        flow: FlowId,
+        (item, first, captured_at): (u64, usize, Instant),
+        result: Result<Seq, RefusedWhy>,
+    ) -> Verdicts {
+        let state = self.flow(flow)?;
+        match result {
+            Ok(seq) => {
+                hold!(!state.ending, "invariant 5: {flow} admits an item after its end");
+                hold!(seq.get() == state.admitted, "invariant 1: {seq} is given to item {}", state.admitted);
+                state.admitted += 1;
+                let deadline = state.policy.budget.map(|budget| captured_at + budget);
+                let place = Place { item, captured_at, deadline, first, parts: BTreeMap::new() };
+                state.places.insert(seq, place);
+            }
+            Err(RefusedWhy::Full) => {
+                let full = state.places.len() >= state.policy.pending.get().min(state.policy.held.get());
+                hold!(full, "{flow} refuses with {} places", state.places.len());
+                state.failed_offers += 1;
+            }
+            Err(why) => hold!(state.ending, "{flow} refuses: {why}"),
+        }
+        Ok(())
+    }
+
+    /// What came out of a flow; `all` where the taker wanted more.
+    pub(super) fn took(&mut self, flow: FlowId, places: &[Taken<u64, u64>], all: bool) -> Verdicts {
+        let state = self.flow(flow)?;
+        for taken in places {
+            let front = state.places.pop_first();
+            let Some((seq, place)) = front else {
+                return Err(format!("invariant 1: {} of {flow} comes out and was never admitted", taken.seq));
+            };
+            hold!(
+                (taken.seq, taken.item, taken.captured_at) == (seq, place.item, place.captured_at),
+                "invariant 1: {} of {flow} comes out where {seq} is next",
+                taken.seq
+            );
+            outcomes(&state.policy, &place, taken).map_err(|what| format!("{flow}{seq}: {what}"))?;
+            state.gone += 1;
+        }
+        if !places.is_empty() {
+            state.rooms += std::mem::take(&mut state.failed_offers);
+        }
+        if state.ending && state.places.is_empty() {
+            state.rooms = 0;
+        }
+        state.ready &= !all;
+        self.seen.taken += places.len() as u64;
+        let missing = places.iter().filter(|taken| matches!(taken.verdict, Verdict::Missing(_)));
+        self.seen.missing += missing.count() as u64;
+        Ok(())
+    }
+
+    pub(super) fn ends(&mut self, flow: FlowId) -> Verdicts {
+        let state = self.flow(flow)?;
+        state.ending = true;
+        if state.places.is_empty() {
+            state.rooms = 0;
+        }
+        Ok(())
+    }
+
+    pub(super) fn aborted(&mut self, flow: FlowId, discarded: usize) -> Verdicts {
+        let state = self.flow(flow)?;
+        if state.closed || (state.ending && state.places.is_empty()) {
+            return Ok(());
+        }
+        hold!(discarded == state.places.len(), "invariant 1: {discarded} places are discarded");
+        state.gone += discarded as u64;
+        state.places.clear();
+        (state.ending, state.aborted, state.rooms) = (true, true, 0);
+        Ok(())
+    }
+
+    pub(super) fn joined(&mut self, lane: LaneId, join: Join) -> Verdicts {
+        let Join { worker, keys, credit } = join;
+        let held = BTreeMap::new();
+        let fresh = Lane { worker, keys, credit, draining: false, drained: false, held };
+        hold!(self.lanes.insert(lane, fresh).is_none(), "{lane} was there before");
+        Ok(())
+    }
+
+    pub(super) fn credit(&mut self, lane: LaneId, credit: u32) -> Verdicts {
+        self.lane(lane)?.credit = credit;
+        Ok(())
+    }
+
+    pub(super) fn keys(&mut self, lane: LaneId, keys: Vec<LaneKey>) -> Verdicts {
+        self.lane(lane)?.keys = keys;
+        Ok(())
+    }
+
+    pub(super) fn drains(&mut self, lane: LaneId) -> Verdicts {
+        self.lane(lane)?.draining = true;
+        Ok(())
+    }
+
+    /// A lane is gone; whom it charges is told by `blame` as to the queue.
+    pub(super) fn left(&mut self, lane: LaneId, blame: Option<Ticket>) {
+        let Some(gone) = self.lanes.remove(&lane) else { return };
+        self.gone.insert(lane);
+        for ticket in gone.held.into_keys() {
+            if let Some(part) = self.part(ticket) {
+                part.live.retain(|&other| other != lane);
+                part.failures += u32::from(blame.is_none_or(|blamed| blamed == ticket));
+            }
+        }
+    }
+
+    fn part(&mut self, ticket: Ticket) -> Option<&mut Part> {
+        let flow = self.flows.get_mut(&ticket.flow)?;
+        Some(flow.places.get_mut(&ticket.seq)?.parts.entry(ticket.part).or_default())
+    }
+
+    /// What a lane said, as an answer or why there is none (`bad` or not), and what the queue made of it.
+    pub(super) fn answered(
+        &mut self,
+        lane: LaneId,
+        ticket: Ticket,
+        result: Result<u64, bool>,
+        settled: Settled,
+        now: Instant,
+    ) -> Verdicts {
+        let live = self.is_live(lane, ticket, now);
+        let expected = if live { Settled::Counted } else { Settled::Stale };
+        hold!(settled == expected, "invariant 3: {ticket} of {lane} is {settled:?}, not {expected:?}");
+        self.seen.stale += u64::from(!live);
+        self.let_go(lane, ticket);
+        if live && let Some(part) = self.part(ticket) {
+            match result {
+                Ok(value) => part.answer = Some(value),
+                Err(bad) => (part.bad, part.failures) = (part.bad || bad, part.failures + 1),
+            }
+        }
+        Ok(())
+    }
+
+    /// A lane lets go of a ticket.
+    pub(super) fn let_go(&mut self, lane: LaneId, ticket: Ticket) {
+        if let Some(held) = self.lanes.get_mut(&lane)
+            && held.held.remove(&ticket).is_some()
+            && let Some(part) = self.part(ticket)
+        {
+            part.live.retain(|&other| other != lane);
+        }
+    }
+
+    /// An answer of this ticket counts now: the lane has it, nobody told it to let go, and it is in time.
+    fn is_live(&self, lane: LaneId, ticket: Ticket, now: Instant) -> bool {
+        let Some(lane) = self.lanes.get(&lane) else { return false };
+        let overdue = |told: &Option<Instant>| told.is_some_and(|told| told + self.release_within <= now);
+        if lane.held.get(&ticket) != Some(&None) || lane.held.values().any(overdue) {
+            return false;
+        }
+        let place = self.flows.get(&ticket.flow).and_then(|flow| flow.places.get(&ticket.seq));
+        place.is_some_and(|place| place.deadline.is_none_or(|deadline| now < deadline))
+    }
+
+    pub(super) fn step(&mut self, step: Step, queue: &Queue, now: Instant) -> Verdicts {
+        self.seen.steps += 1;
+        match step {
+            Step::Assign { lane, ticket } => return self.assigned(lane, ticket, queue, now),
+            Step::Cancel { lane, ticket } => {
+                let held = self.lane(lane)?.held.get_mut(&ticket);
+                hold!(held.as_ref().is_some_and(|told| told.is_none()), "{ticket} is not {lane}'s to cancel");
+                held.map(|told| told.replace(now));
+                let late = |place: &Place| place.deadline.is_some_and(|deadline| deadline <= now);
+                let place = self.flows.get(&ticket.flow).and_then(|flow| flow.places.get(&ticket.seq));
+                let why = place.is_none_or(late)
+                    || self.part(ticket).is_some_and(|part| part.answer.is_some() || part.bad);
+                hold!(why, "invariant 3: {ticket} is cancelled, in time and without an answer");
+            }
+            Step::Ready { flow } => {
+                let state = self.flow(flow)?;
+                hold!(!state.ready && !state.places.is_empty(), "{flow} is said to be ready");
+                state.ready = true;
+            }
+            Step::Room { flow } => {
+                let state = self.flow(flow)?;
+                hold!(state.rooms > 0, "Room for {flow} without a failed offer before a take");
+                state.rooms -= 1;
+            }
+            Step::Closed { flow } => {
+                let state = self.flow(flow)?;
+                let over = state.ending && state.places.is_empty() && !state.closed;
+                hold!(over, "invariant 5: {flow} is closed with {} places", state.places.len());
+                state.closed = true;
+            }
+            Step::Drained { lane } => {
+                let state = self.lane(lane)?;
+                hold!(state.draining && state.held.is_empty() && !state.drained, "{lane} is not drained");
+                state.drained = true;
+            }
+            Step::Lost { lane } if self.gone.contains(&lane) => {}
+            Step::Lost { lane } => {
+                let within = self.release_within;
+                let mut held = self.lane(lane)?.held.iter();
+                let hung = held.find(|(_, told)| told.is_some_and(|told| told + within <= now));
+                let Some((&hung, _)) = hung else { return Err(format!("{lane} is lost without a reason")) };
+                self.left(lane, Some(hung));
+                self.seen.lanes_lost += 1;
+            }
+            Step::Wait(_) => self.gone.clear(),
+        }
+        Ok(())
+    }
+
+    fn assigned(&mut self, id: LaneId, ticket: Ticket, queue: &Queue, now: Instant) -> Verdicts {
+        hold!(self.known.insert(ticket), "invariant 3: {ticket} is handed out a second time");
+        self.tickets.push(ticket);
+        let out = queue.hand_out(ticket).ok_or_else(|| format!("{ticket} is handed out and not live"))?;
+        let lane = self.lane(id)?;
+        let room = !lane.draining && (lane.held.len() as u32) < lane.credit;
+        hold!(room, "invariant 2: {id} holds {} of {} and gets {ticket}", lane.held.len(), lane.credit);
+        hold!(lane.keys.iter().any(|known| known.key == *out.key), "{id} does not serve {}", out.key);
+        let worker = lane.worker;
+        lane.held.insert(ticket, None);
+        let flow = self.flow(ticket.flow)?;
+        hold!(flow.policy.pin.is_none_or(|pin| pin == worker), "{ticket} is pinned to another worker");
+        let place = flow.places.get_mut(&ticket.seq).ok_or_else(|| format!("{ticket} has no place"))?;
+        hold!(*out.item == place.item, "{ticket} comes with another item");
+        hold!(place.deadline.is_none_or(|deadline| now < deadline), "invariant 7: {ticket} is late already");
+        let part = place.parts.entry(ticket.part).or_default();
+        hold!(part.answer.is_none() && !part.bad, "invariant 3: {ticket} is handed out after its end");
+        part.attempts += 1;
+        hold!(ticket.attempt == part.attempts, "{ticket} is hand-out {}", part.attempts);
+        let holders = part.live.len();
+        hold!(!part.live.contains(&id), "{id} has the part of {ticket} already");
+        part.live.push(id);
+        match (holders, &flow.policy.hedge) {
+            (0, _) => flow.first_hand_outs += 1,
+            (1, Some(hedge)) => {
+                flow.hedges += 1;
+                let earned = flow.first_hand_outs * u64::from(hedge.extra.per_mille());
+                hold!(flow.hedges * 1000 <= earned, "{ticket} is hedge {} of {earned}/1000", flow.hedges);
+            }
+            _ => return Err(format!("invariant 3: {holders} lanes have the part of {ticket} already")),
+        }
+        self.seen.hand_outs += 1;
+        self.seen.hedges += holders as u64;
+        Ok(())
+    }
+
+    /// How many steps there may be before the queue waits.
+    pub(super) fn bound(&self) -> usize {
+        let lanes = self.lanes.values();
+        let lanes: usize = lanes.map(|lane| 3 + 2 * lane.held.len() + lane.credit as usize).sum();
+        let flows: usize = self.flows.values().map(|flow| 4 + flow.rooms as usize + flow.places.len()).sum();
+        16 + 2 * (lanes + flows)
+    }
+
+    /// What holds after every call and every step.
+    pub(super) fn balanced(&self, queue: &Queue) -> Verdicts {
+        for (id, flow) in &self.flows {
+            let Some(books) = queue.books(*id) else {
+                hold!(flow.closed, "the books of {id} are gone");
+                continue;
+            };
+            books.balances().map_err(|what| format!("invariant 2: {id}: {what}"))?;
+            let gone = books.answered + books.not_asked + books.missing.total();
+            hold!(
+                (books.admitted, gone, books.held) == (flow.admitted, flow.gone, flow.places.len() as u64),
+                "invariant 2: {id}: {} in, {} out, and the books say {books:?}",
+                flow.admitted,
+                flow.gone
+            );
+            hold!(books.parts.hedged == flow.hedges, "invariant 2: {} hedges of {id}", flow.hedges);
+            let (held, pending) = (flow.policy.held.get() as u64, flow.policy.pending.get() as u64);
+            hold!(books.held <= held && books.pending <= pending, "invariant 8: {id}: {books:?}");
+        }
+        Ok(())
+    }
+
+    /// What holds once the queue waits.
+    pub(super) fn at_rest(&self, queue: &Queue, until: Option<Instant>, now: Instant) -> Verdicts {
+        hold!(until.is_none_or(|until| until > now), "invariant 4: Wait names a moment that is over");
+        hold!(queue.lanes().count() == self.lanes.len(), "invariant 8: there are other lanes");
+        for (id, lane) in &self.lanes {
+            let view = queue.lane(*id).ok_or_else(|| format!("{id} is gone and nobody was told"))?;
+            hold!(
+                view.outstanding as usize == lane.held.len(),
+                "invariant 2: {id} holds {} and is said to hold {}",
+                lane.held.len(),
+                view.outstanding
+            );
+            let told = lane.held.values().flatten();
+            let overdue = told.map(|told| *told + self.release_within).min();
+            hold!(overdue.is_none_or(|at| until.is_some_and(|until| until <= at)), "invariant 4: {id} hangs");
+            let drained = lane.draining && lane.held.is_empty();
+            hold!(drained == lane.drained, "invariant 4: {id} is drained and nobody was told");
+        }
+        for (id, flow) in &self.flows {
+            hold!(flow.rooms == 0, "invariant 4: {} offers of {id} wait for Room", flow.rooms);
+            let over = flow.ending && flow.places.is_empty();
+            hold!(over == flow.closed, "invariant 5: {id} is at its end and not closed");
+            let in_time = |place: &&Place| place.deadline.is_none_or(|deadline| now < deadline);
+            let may_wait = flow.places.values().filter(in_time).count() as u64;
+            let pending = queue.books(*id).map_or(0, |books| books.pending);
+            hold!(pending <= may_wait, "invariant 7: {pending} pending in {id}, {may_wait} are in time");
+            // What is not ready is not settled: its deadline must wake the queue.
+            let head = flow.places.values().next().filter(|_| !flow.ready);
+            if let Some(deadline) = head.and_then(|head| head.deadline) {
+                let wakes = until.is_some_and(|until| until <= deadline);
+                hold!(wakes && deadline > now, "invariant 7: {id} sleeps past its deadline");
+            }
+        }
+        Ok(())
+    }
+
+    /// What holds when all is over.
+    pub(super) fn over(&self) -> Verdicts {
+        for (id, flow) in &self.flows {
+            hold!(flow.closed, "invariant 5: {id} does not end, with {} places", flow.places.len());
+        }
+        for (id, lane) in &self.lanes {
+            hold!(lane.held.is_empty(), "invariant 2: {id} still holds {:?}", lane.held);
+        }
+        Ok(())
+    }
+}
+
+/// Whether a place came out as its lanes and its policy say.
+fn outcomes(policy: &Policy, place: &Place, taken: &Taken<u64, u64>) -> Verdicts {
+    let nothing = Part::default();
+    hold!(taken.parts.len() >= place.first, "only {} parts", taken.parts.len());
+    for (index, (_, outcome)) in taken.parts.iter().enumerate() {
+        let part = place.parts.get(&(index as u16)).unwrap_or(&nothing);
+        match outcome {
+            Outcome::Answer(value) => {
+                hold!(part.answer == Some(*value), "invariant 3: answer {value}, not {:?}", part.answer);
+            }
+            Outcome::Missing(reason) => {
+                hold!(part.answer.is_none(), "invariant 6: part {index} was answered and is {reason:?}");
+                let tried = policy.attempts.is_some_and(|most| part.failures >= most.get());
+                let why = match reason {
+                    Reason::Evicted => policy.when_full != WhenFull::Refuse,
+                    Reason::Late => policy.budget.is_some(),
+                    Reason::Failed => part.bad || tried,
+                    Reason::NoLane => policy.no_lane == NoLane::Pass,
+                    Reason::Cancelled => index >= place.first,
+                };
+                hold!(why, "invariant 6: part {index} is missing without a cause: {reason:?}");
+            }
+        }
+    }
+    let first = taken.parts[..place.first].iter();
+    let missing = first.filter_map(|(_, outcome)| match outcome {
+        Outcome::Missing(reason) => Some(Verdict::Missing(*reason)),
+        Outcome::Answer(_) => None,
+    });
+    let whole = if place.first == 0 { Verdict::NotAsked } else { Verdict::Answered };
+    let expected = missing.into_iter().next().unwrap_or(whole);
+    hold!(taken.verdict == expected, "invariant 1: {:?}, not {expected:?}", taken.verdict);
+    Ok(())
+}
