@@ -1,9 +1,28 @@
 //! The task `detect`: a picture goes in, boxes around things come out, in pixels of the frame.
+//!
+//! A picture travels in one of three [`Encoding`]s, which the job's head names. Every worker reads `i420`. Who
+//! reads others says so when it greets, with [`READS_JPEG`] and [`READS_RGB`], and who would rather have RGB
+//! says [`WANTS_RGB`].
+
+mod encoded;
+mod found;
+mod jpeg;
+
+pub use encoded::{Encoded, Encoding};
+pub use found::{Detection, Detections};
+pub use jpeg::{Jpeg, JpegError, Quality};
 
 use bytes::Bytes;
-use picture::{Colour, Letterbox, Picture, Size};
+use picture::{Colour, Letterbox, Picture, Rgb, Size};
 use serde::{Deserialize, Serialize};
 use wire::{Payload, PayloadError, Task};
+
+/// The ability, in a greeting, to read pictures as JPEG.
+pub const READS_JPEG: &str = "detect-jpeg";
+/// The ability, in a greeting, to read pictures as RGB.
+pub const READS_RGB: &str = "detect-rgb";
+/// The wish, in a greeting, for pictures as RGB. It implies [`READS_RGB`].
+pub const WANTS_RGB: &str = "detect-wants-rgb";
 
 /// The task.
 #[derive(Debug)]
@@ -18,12 +37,18 @@ impl Task for Detect {
 /// A picture to find things in. It knows the size of the frame that it shows.
 #[derive(Clone, Debug)]
 pub struct DetectJob {
-    /// The frame, in the model's input size.
-    pub picture: Picture,
+    /// The frame, in the model's input size, as it travels.
+    pub picture: Encoded,
 }
 
 impl From<Picture> for DetectJob {
     fn from(picture: Picture) -> Self {
+        Self { picture: Encoded::I420(picture) }
+    }
+}
+
+impl From<Encoded> for DetectJob {
+    fn from(picture: Encoded) -> Self {
         Self { picture }
     }
 }
@@ -31,95 +56,58 @@ impl From<Picture> for DetectJob {
 /// What travels beside the pixels.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct JobHead {
-    encoding: Encoding,
+    encoding: Name,
     size: Size,
     source: Size,
-    colour: Colour,
+    /// For YUV. RGB has none, and that of a JPEG is always the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    colour: Option<Colour>,
 }
 
 /// How the pixels are written in the body.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Encoding {
-    /// Tight I420.
+enum Name {
+    /// Tight I420: luma, blue, red difference.
     I420,
+    /// A baseline JPEG, YCbCr 4:2:0 in one scan.
+    Jpeg,
+    /// 8-bit red, green, blue, pixel after pixel.
+    Rgb,
 }
 
 impl Payload for DetectJob {
     type Head = JobHead;
 
     fn split(self) -> (JobHead, Bytes) {
-        let picture = self.picture;
-        let (size, source, colour) = (picture.size(), picture.source(), picture.colour());
-        (JobHead { encoding: Encoding::I420, size, source, colour }, picture.into_data())
+        let letterbox = self.picture.letterbox();
+        let (encoding, colour, body) = match self.picture {
+            Encoded::I420(picture) => (Name::I420, Some(picture.colour()), picture.into_data()),
+            Encoded::Jpeg(jpeg) => (Name::Jpeg, None, jpeg.into_data()),
+            Encoded::Rgb(rgb) => (Name::Rgb, None, rgb.into_data()),
+        };
+        (JobHead { encoding, size: letterbox.target(), source: letterbox.source(), colour }, body)
     }
 
     fn join(head: JobHead, body: Bytes) -> Result<Self, PayloadError> {
-        let Encoding::I420 = head.encoding;
         let letterbox = Letterbox::fit(head.source, head.size);
-        let picture = Picture::new(head.colour, letterbox, body)
-            .map_err(|error| PayloadError::body(format!("an I420 picture of {}: {error}", head.size)))?;
+        let wrong =
+            |what: &str, why: String| PayloadError::body(format!("{what} picture of {}: {why}", head.size));
+        let picture = match head.encoding {
+            Name::I420 => {
+                let colour =
+                    head.colour.ok_or_else(|| wrong("an I420", "its head names no colour".into()))?;
+                let picture = Picture::new(colour, letterbox, body);
+                Encoded::I420(picture.map_err(|error| wrong("an I420", error.to_string()))?)
+            }
+            Name::Jpeg => {
+                Encoded::Jpeg(Jpeg::new(letterbox, body).map_err(|error| wrong("a JPEG", error.to_string()))?)
+            }
+            Name::Rgb => {
+                Encoded::Rgb(Rgb::new(letterbox, body).map_err(|error| wrong("an RGB", error.to_string()))?)
+            }
+        };
         Ok(Self { picture })
-    }
-}
-
-/// What was found, best first.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Detections {
-    /// The boxes, at most [`Detections::MAX`].
-    pub boxes: Vec<Detection>,
-}
-
-impl Detections {
-    /// No answer holds more boxes; the lowest are left out.
-    pub const MAX: usize = 300;
-}
-
-/// One thing that was found. On the network it is `[class, score, x1, y1, x2, y2]`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(from = "(u16, f32, f32, f32, f32, f32)", into = "(u16, f32, f32, f32, f32, f32)")]
-pub struct Detection {
-    /// The number of its class, to be looked up in the model's [`Labels`](crate::Labels).
-    pub class: u16,
-    /// How sure the model is, from 0 to 1.
-    pub score: f32,
-    /// Left, top, right and bottom edge in pixels of the original frame. A box around something at the border
-    /// may reach outside the frame.
-    pub rect: [f32; 4],
-}
-
-impl From<(u16, f32, f32, f32, f32, f32)> for Detection {
-    fn from((class, score, x1, y1, x2, y2): (u16, f32, f32, f32, f32, f32)) -> Self {
-        Self { class, score, rect: [x1, y1, x2, y2] }
-    }
-}
-
-impl From<Detection> for (u16, f32, f32, f32, f32, f32) {
-    fn from(Detection { class, score, rect: [x1, y1, x2, y2] }: Detection) -> Self {
-        (class, score, x1, y1, x2, y2)
-    }
-}
-
-impl Payload for Detections {
-    type Head = Self;
-
-    fn split(self) -> (Self, Bytes) {
-        (self, Bytes::new())
-    }
-
-    /// Refuses what no detector of ours says, so that whoever draws or counts needs no checks.
-    fn join(head: Self, body: Bytes) -> Result<Self, PayloadError> {
-        let finite = |found: &Detection| found.rect.iter().all(|edge| edge.is_finite());
-        let sound = |found: &Detection| (0.0..=1.0).contains(&found.score) && finite(found);
-        if !body.is_empty() {
-            Err(PayloadError::body(format!("no body expected, {} bytes came", body.len())))
-        } else if head.boxes.len() > Self::MAX {
-            Err(PayloadError::body(format!("{} boxes, more than {}", head.boxes.len(), Self::MAX)))
-        } else if !head.boxes.iter().all(sound) {
-            Err(PayloadError::body("a box with a score outside 0 to 1 or an edge that is no number"))
-        } else {
-            Ok(head)
-        }
     }
 }
 
@@ -134,46 +122,69 @@ mod tests {
         Size::new(width, height).unwrap()
     }
 
-    fn job() -> DetectJob {
+    fn picture() -> Picture {
         let frame = Frame::black(Stamp::at(Pts::ZERO), size(768, 577), Colour::BT709_LIMITED);
-        scale(&frame, size(416, 320)).into()
+        scale(&frame, size(416, 320))
     }
 
     #[test]
     fn a_job_survives_the_trip_and_its_body_is_only_pixels() {
-        let sent = job().picture;
-        let message = encode(job()).unwrap();
+        let sent = picture();
+        let message = encode(DetectJob::from(sent.clone())).unwrap();
         assert!(message.head.len() < 150, "{} bytes", message.head.len());
         assert_eq!(message.body.len(), sent.size().i420_len());
-        let came = decode::<DetectJob>(message).unwrap().picture;
+        let Encoded::I420(came) = decode::<DetectJob>(message).unwrap().picture else { panic!("I420") };
         assert_eq!((came.letterbox(), came.colour()), (sent.letterbox(), sent.colour()));
         assert_eq!(came.data(), sent.data());
     }
 
     #[test]
-    fn a_body_of_another_length_is_refused() {
-        let message = encode(job()).unwrap();
-        let short = Message { body: message.body.slice(1..), head: message.head };
-        assert!(matches!(decode::<DetectJob>(short), Err(PayloadError::Body(_))));
+    fn every_encoding_survives_the_trip() {
+        for encoding in [Encoding::I420, Encoding::Jpeg(Quality::default()), Encoding::Rgb] {
+            let sent = Encoded::new(picture(), encoding);
+            let message = encode(DetectJob::from(sent.clone())).unwrap();
+            let came = decode::<DetectJob>(message.clone()).unwrap().picture;
+            assert_eq!((came.name(), came.letterbox()), (encoding.name(), sent.letterbox()));
+            assert_eq!(message.body.len(), sent.len());
+            let (sent, came) = (sent.decode().unwrap(), came.decode().unwrap());
+            let bytes = [sent, came].map(|pixels| {
+                let mut out = vec![0; pixels.size().bgr_len()];
+                pixels.to_interleaved_u8(picture::yuv::Order::Rgb, &mut out).unwrap();
+                out
+            });
+            assert_eq!(bytes[0], bytes[1]);
+        }
+    }
+
+    /// What a worker before JPEG and RGB wrote and read, byte for byte.
+    #[test]
+    fn the_head_of_i420_is_what_it_always_was() {
+        let message = encode(DetectJob::from(picture())).unwrap();
+        let hex: String = message.head.iter().map(|byte| format!("{byte:02x}")).collect();
+        let expected = concat!(
+            "a468656e636f64696e6764693432306473697a65821901a019014066736f75726365821903001902",
+            "4166636f6c6f7572a3666d61747269786562743730396572616e6765676c696d6974656466736974",
+            "696e676663656e747265",
+        );
+        assert_eq!(hex, expected);
     }
 
     #[test]
-    fn answers_are_compact_and_checked() {
-        let found = Detection { class: 7, score: 0.75, rect: [-1.5, 2.0, 100.25, 200.5] };
-        let answer = Detections { boxes: vec![found; 5] };
-        let message = encode(answer.clone()).unwrap();
-        assert!(message.head.len() < 5 * 32, "{} bytes", message.head.len());
-        assert_eq!(decode::<Detections>(message).unwrap(), answer);
-
-        for bad in [
-            Detection { score: f32::NAN, ..found },
-            Detection { score: 1.5, ..found },
-            Detection { rect: [0.0, f32::INFINITY, 1.0, 1.0], ..found },
-        ] {
-            let message = encode(Detections { boxes: vec![bad] }).unwrap();
-            assert!(decode::<Detections>(message).is_err(), "{bad:?}");
+    fn a_body_of_another_length_is_refused() {
+        for encoding in [Encoding::I420, Encoding::Rgb] {
+            let message = encode(DetectJob::from(Encoded::new(picture(), encoding))).unwrap();
+            let short = Message { body: message.body.slice(1..), head: message.head };
+            let error = decode::<DetectJob>(short).unwrap_err();
+            assert!(matches!(error, PayloadError::Body(_)), "{error}");
         }
-        let message = encode(Detections { boxes: vec![found; Detections::MAX + 1] }).unwrap();
-        assert!(decode::<Detections>(message).is_err());
+    }
+
+    #[test]
+    fn a_jpeg_longer_than_its_pixels_is_refused_unread() {
+        let message =
+            encode(DetectJob::from(Encoded::new(picture(), Encoding::Jpeg(Quality::default())))).unwrap();
+        let long = Message { body: Bytes::from(vec![0; 1 << 20]), head: message.head };
+        let error = decode::<DetectJob>(long).unwrap_err().to_string();
+        assert!(error.contains("a JPEG picture of 416x320") && error.contains("1048576 bytes"), "{error}");
     }
 }
