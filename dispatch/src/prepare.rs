@@ -47,6 +47,18 @@ pub enum Link {
     },
 }
 
+impl Link {
+    /// A connection over a network, for lanes of other crates and for tests of a [`Prepare`].
+    pub fn remote(
+        worker: WorkerId,
+        abilities: Arc<[String]>,
+        bytes_per_s: Option<f64>,
+        rtt: Duration,
+    ) -> Self {
+        Link::Remote { worker, abilities, bytes_per_s, rtt }
+    }
+}
+
 /// An item that no job can be made of.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("no job can be made of this item: {0}")]

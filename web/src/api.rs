@@ -40,8 +40,27 @@ pub struct Stream {
     /// Capture to annotated frame handed to the encoder, in milliseconds, over a recent window; none
     /// until a frame has come through.
     pub latency_ms: Option<LatencyMs>,
+    /// What was sent to workers that dialled in, by worker and encoding.
+    #[serde(default)]
+    pub sent: Vec<Sent>,
     /// The books, frame by frame.
     pub ledger: Ledger,
+}
+
+/// Pictures of a stream that were made for one worker in one encoding. A frame that is handed out again
+/// is there again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The worker's id.
+    pub worker: String,
+    /// `i420`, `jpeg` or `rgb`.
+    pub encoding: String,
+    /// Whether this is what the worker was sent last.
+    pub now: bool,
+    /// How many.
+    pub pictures: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// A picture's size in pixels.
@@ -294,6 +313,7 @@ mod tests {
                 "model",
                 "reason",
                 "rtsp_url",
+                "sent",
                 "size",
                 "source",
                 "state",
