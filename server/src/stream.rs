@@ -54,6 +54,8 @@ struct Status {
     /// What the source says of itself; the output plans with it.
     rate: Option<Rate>,
     ring: Option<Arc<media::Ring>>,
+    /// What players skipped in rings before this one: the output adds a ring's count when it replaces it.
+    skipped_before: u64,
     closing_books: Option<Books>,
 }
 
@@ -152,6 +154,9 @@ impl Stream {
             viewers: api::Viewers {
                 rtsp: status.ring.as_ref().map_or(0, |ring| ring.readers() as u64),
                 mjpeg: self.pictures.viewers(),
+                skipped_packets: status.skipped_before
+                    + status.ring.as_ref().map_or(0, |ring| ring.skipped()),
+                skipped_pictures: self.pictures.skipped(),
             },
             fps: reading.fps,
             latency_ms: reading.latency_ms.map(|[p50, p95, p99, max]| api::LatencyMs { p50, p95, p99, max }),

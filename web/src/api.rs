@@ -114,6 +114,13 @@ pub struct Viewers {
     pub rtsp: u64,
     /// Browsers that show the motion JPEG picture.
     pub mjpeg: u64,
+    /// Packets (one is one frame) that RTSP clients were too slow for, all clients since the stream started.
+    /// After the books: these frames were answered and encoded.
+    #[serde(default)]
+    pub skipped_packets: u64,
+    /// Pictures that browsers were too slow for, or the making of pictures was.
+    #[serde(default)]
+    pub skipped_pictures: u64,
 }
 
 /// Quantiles of a duration over a recent window, in milliseconds.

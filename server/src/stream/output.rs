@@ -121,7 +121,8 @@ impl Output {
             Ok((encoder, size)) => {
                 let mut status = stream.status();
                 status.size = Some(size);
-                status.ring = Some(Arc::clone(encoder.ring()));
+                let before = status.ring.replace(Arc::clone(encoder.ring()));
+                status.skipped_before += before.map_or(0, |ring| ring.skipped());
                 drop(status);
                 self.encoder = Some(encoder);
             }
