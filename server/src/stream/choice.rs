@@ -30,8 +30,11 @@ impl Choice {
     /// `allowed`.
     pub(super) fn jpeg(&mut self, i420: Option<Duration>, allowed: Duration, now: Instant) -> bool {
         match (&self.jpeg, i420) {
-            // What is not known stays as it is; at first that is I420, which finds it out.
-            (jpeg, None) => return jpeg.is_some(),
+            // I420 finds out what is not known: at first, and where JPEGs are so few or small that they do not.
+            (Some(jpeg), None) if now >= jpeg.until => {
+                self.last = Some((jpeg.hold, now));
+                self.jpeg = None;
+            }
             (None, Some(takes)) if takes > allowed => {
                 // A link that carried I420 only for a while is given twice as long to become better.
                 let again =
@@ -62,8 +65,13 @@ mod tests {
         assert!(!choice.jpeg(None, ALLOWED, now), "unknown is I420");
         assert!(!choice.jpeg(Some(ALLOWED), ALLOWED, now));
         assert!(choice.jpeg(Some(11 * MS), ALLOWED, now));
-        assert!(choice.jpeg(None, ALLOWED, now + 2 * HOLD), "and what becomes unknown stays");
+        assert!(choice.jpeg(Some(2 * MS), ALLOWED, now + HOLD - MS), "for a while at least");
+        assert!(choice.jpeg(None, ALLOWED, now + HOLD - MS));
+        assert!(choice.jpeg(Some(6 * MS), ALLOWED, now + 2 * HOLD), "barely is not enough");
         assert!(!choice.jpeg(Some(2 * MS), ALLOWED, now + 2 * HOLD));
+        let (mut choice, now) = (Choice::default(), Instant::now());
+        assert!(choice.jpeg(Some(11 * MS), ALLOWED, now));
+        assert!(!choice.jpeg(None, ALLOWED, now + HOLD), "what became unknown is found out");
     }
 
     #[test]

@@ -152,6 +152,9 @@ fn entry(workers: &mut BTreeMap<WorkerId, Worker>, worker: WorkerId, now: Instan
 }
 
 #[cfg(test)]
+mod throttled;
+
+#[cfg(test)]
 mod tests {
     use picture::{Colour, Frame, Pts, Size, Stamp, scale};
 
