@@ -122,8 +122,10 @@ async fn a_link_that_becomes_thin_gets_jpeg_and_i420_when_it_is_wide_again() {
         tokio::join!(listener.accept(), node::connect(&address, &identity, hello, node::Config::default()));
     let ((peer, _events), (_node, mut jobs)) = (accepted.expect("a worker"), connected.expect("connected"));
     tokio::spawn(async move {
-        while let node::Event::Job { reply, .. } = jobs.next().await {
-            let _ = reply.answer(Ok(Message::default()), Timings::default()).await;
+        while let node::Event::Jobs(came) = jobs.next().await {
+            for job in came {
+                job.reply.send(Ok(Message::default()), Timings::default());
+            }
         }
     });
 
