@@ -4,6 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
+use queue::WorkerId;
 use wire::{Message, PayloadError, Task};
 
 /// The job type of a [`Prepare`].
@@ -28,16 +29,34 @@ pub trait Prepare: Send + Sync + 'static {
 }
 
 /// The way to the worker that a job is made for, so that a thin one can be given a smaller job.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Link {
     /// A thread of this process: the job is handed over as it is.
     Local,
     /// A connection over a network.
     Remote {
+        /// Who is at the other end, the same over reconnects.
+        worker: WorkerId,
+        /// What it named in its greeting beside its keys, of what the server knows.
+        abilities: Arc<[String]>,
+        /// What the connection carries, in bytes a second, where that was measured lately.
+        bytes_per_s: Option<f64>,
         /// The round trip time as the connection measures it.
         rtt: Duration,
     },
+}
+
+impl Link {
+    /// A connection over a network, for lanes of other crates and for tests of a [`Prepare`].
+    pub fn remote(
+        worker: WorkerId,
+        abilities: Arc<[String]>,
+        bytes_per_s: Option<f64>,
+        rtt: Duration,
+    ) -> Self {
+        Link::Remote { worker, abilities, bytes_per_s, rtt }
+    }
 }
 
 /// An item that no job can be made of.

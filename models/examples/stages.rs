@@ -45,7 +45,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let mut detector = Detector::open(&model, &runtime, Options::default())?;
         let mut timings = Vec::with_capacity(RUNS);
         for _ in 0..RUNS {
-            detector.process(DetectJob { picture: picture.clone() })?;
+            detector.process(DetectJob::from(picture.clone()))?;
             timings.push(detector.timings());
         }
         let stage =

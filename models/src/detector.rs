@@ -53,7 +53,7 @@ impl Detector {
         };
         let size = model.manifest.input.size;
         let frame = Frame::black(Stamp::at(Pts::ZERO), size, Colour::BT601_LIMITED);
-        match detector.process(DetectJob { picture: scale(&frame, size) }) {
+        match detector.process(DetectJob::from(scale(&frame, size))) {
             Ok(_) => Ok(detector),
             Err(Unprocessed::Bad(why) | Unprocessed::Failed(why)) => {
                 Err(DetectorError::Trial { model: model.manifest.name.clone(), why })
@@ -75,10 +75,14 @@ impl Detector {
         Self::new(model, crate::engine::onnx::Onnx::open(model, runtime, options)?)
     }
 
-    fn detect(&mut self, job: &DetectJob) -> Result<Detections, Unprocessed> {
+    fn detect(&mut self, job: DetectJob) -> Result<Detections, Unprocessed> {
         let letterbox = job.picture.letterbox();
         let started = Instant::now();
-        self.adapter.prepare(&job.picture, &mut self.input).map_err(|e| Unprocessed::Bad(e.to_string()))?;
+        let size = letterbox.target();
+        let pixels = job.picture.decode();
+        let pixels =
+            pixels.map_err(|e| Unprocessed::Bad(format!("the picture of {size} cannot be read: {e}")))?;
+        self.adapter.prepare(&pixels, &mut self.input).map_err(|e| Unprocessed::Bad(e.to_string()))?;
 
         let prepared = Instant::now();
         let (mut inferred, mut boxes) = (prepared, Vec::new());
@@ -108,7 +112,7 @@ impl Processor for Detector {
 
     fn process(&mut self, job: DetectJob) -> Result<Detections, Unprocessed> {
         self.timings = Timings::default();
-        self.detect(&job)
+        self.detect(job)
     }
 
     fn timings(&mut self) -> Timings {

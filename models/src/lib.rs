@@ -19,7 +19,7 @@
 //!
 //! let frame = Frame::black(Stamp::at(Pts::ZERO), Size::new(832, 640)?, Colour::BT601_LIMITED);
 //! let picture = scale(&frame, model.manifest.input.size);
-//! let found = detector.process(DetectJob { picture })?;
+//! let found = detector.process(DetectJob::from(picture))?;
 //! assert_eq!(found.boxes[0].rect, [200.0, 160.0, 280.0, 400.0], "in the frame's pixels");
 //! assert_eq!(model.manifest.labels.name(found.boxes[0].class), "person");
 //! # Ok::<(), std::boxed::Box<dyn std::error::Error>>(())

@@ -6,7 +6,7 @@
 mod common;
 
 use common::{Golden, GoldenBox, Match, asset, compare, golden, model, runtime, worst};
-use framelane_models::detect::{DetectJob, Detection};
+use framelane_models::detect::{DetectJob, Detection, Encoded, Encoding, Quality};
 use framelane_models::engine::onnx::{Onnx, Options};
 use framelane_models::engine::{Engine, Tensor, TensorData};
 use framelane_models::{Detector, Model, adapter};
@@ -28,11 +28,23 @@ fn from_bgr(model: &Model, engine: &mut Onnx, golden: &Golden) -> Vec<Detection>
 
 /// What a detector finds in the same picture on the path of a video frame.
 fn from_yuv(model: &Model, detector: &mut Detector, golden: &Golden) -> Vec<Detection> {
-    let colour = Colour { siting: Siting::Centre, ..Colour::BT601_LIMITED };
+    sent_as(Encoding::I420, Colour::BT601_LIMITED, model, detector, golden)
+}
+
+/// The same, in an encoding and from a colour space.
+fn sent_as(
+    encoding: Encoding,
+    colour: Colour,
+    model: &Model,
+    detector: &mut Detector,
+    golden: &Golden,
+) -> Vec<Detection> {
+    let colour = Colour { siting: Siting::Centre, ..colour };
     let data = bgr::to_i420(&golden.bgr, golden.size, colour).unwrap();
     let frame = Frame::tight(Stamp::at(Pts::ZERO), golden.size, colour, data.into()).unwrap();
     let picture = scale(&frame, model.manifest.input.size);
-    detector.process(DetectJob { picture }).unwrap().boxes
+    let message = wire::encode(DetectJob::from(Encoded::new(picture, encoding))).unwrap();
+    detector.process(wire::decode(message).unwrap()).unwrap().boxes
 }
 
 fn named(model: &Model, found: Vec<Detection>) -> Vec<GoldenBox> {
@@ -76,6 +88,29 @@ fn the_reference_is_met_through_yuv() {
         all.extend(matches);
     }
     println!("through YUV: {} boxes, worst {:?}", all.len(), worst(&all));
+}
+
+/// Whatever a picture travels as, and whatever its colours were. The tolerance is that of YUV for what the
+/// reference finds clearly; its faint boxes, which a loss of any kind moves, must be there and be the same.
+#[test]
+fn every_encoding_meets_the_reference() {
+    let model = model("nanodet");
+    let mut detector = Detector::open(&model, &runtime(), Options::default()).unwrap();
+    for encoding in [Encoding::I420, Encoding::Jpeg(Quality::default()), Encoding::Rgb] {
+        for colour in [Colour::BT601_LIMITED, Colour::BT709_LIMITED] {
+            let (mut clear, mut all) = (Vec::new(), Vec::new());
+            for golden in golden() {
+                let found = named(&model, sent_as(encoding, colour, &model, &mut detector, &golden));
+                clear.extend(compare(&golden.boxes, 0.5, &found));
+                clear.extend(compare(&found, 0.55, &golden.boxes));
+                all.extend(agreement(&golden.boxes, &found));
+            }
+            let (clearly, faintly) = (worst(&clear), worst(&all));
+            println!("{encoding:?} {:?}: {} boxes, {clearly:?} {faintly:?}", colour.matrix, all.len());
+            assert!(clearly.iou >= 0.9 && clearly.score <= 0.05, "{encoding:?} {colour:?}: {clear:?}");
+            assert!(faintly.iou >= 0.8 && faintly.score <= 0.08, "{encoding:?} {colour:?}: {all:?}");
+        }
+    }
 }
 
 /// Eight bits move scores by a few hundredths, and boxes near the threshold come and go; what the float model

@@ -4,7 +4,8 @@
 //! count), its times, and the [`Colour`] that says what the numbers mean. A [`Picture`] is the smallest
 //! thing worth sending to a model: a frame scaled into the model's input [`Size`] by [`scale`](scale()),
 //! still I420, with the [`Letterbox`] that leads from the picture's pixels back to the frame's. [`yuv`]
-//! turns a picture into a model's input, [`bgr`] does the same for 8-bit BGR images.
+//! turns a picture into a model's input, [`bgr`] does the same for 8-bit BGR images. Where a picture has
+//! travelled as RGB, it arrives as [`Rgb`]; [`Pixels`] is either.
 //!
 //! ```
 //! use framelane_picture::{Colour, Frame, Pts, Size, Stamp, scale, yuv};
@@ -29,9 +30,12 @@ mod colour;
 mod frame;
 mod letterbox;
 mod rate;
+mod recolour;
+mod rgb;
 mod scale;
 mod scaled;
 mod size;
+mod thin;
 mod time;
 mod view;
 pub mod yuv;
@@ -41,8 +45,10 @@ pub use colour::{Colour, Matrix, Range, Siting};
 pub use frame::{Format, Frame, FrameError, Plane, Stamp};
 pub use letterbox::Letterbox;
 pub use rate::{Rate, RateError};
+pub use rgb::{Pixels, Rgb};
 pub use scale::scale;
 pub use scaled::Picture;
 pub use size::{Size, SizeError};
+pub use thin::Thin;
 pub use time::Pts;
 pub use view::{PlaneView, View};

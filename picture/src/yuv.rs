@@ -27,6 +27,12 @@ pub struct Normalise {
 impl Normalise {
     /// Values as they are: 0..=255.
     pub const NONE: Self = Self { mean: [0.0; 3], std: [1.0; 3] };
+
+    /// The factor and the offset of a channel: `value * factor + offset`.
+    pub(crate) fn line(&self, channel: usize) -> (f32, f32) {
+        let factor = 1.0 / self.std[channel];
+        (factor, -self.mean[channel] * factor)
+    }
 }
 
 /// Writes 8-bit blue, green, red pixel after pixel: `[height, width, 3]`, [`Size::bgr_len`] bytes.
@@ -75,8 +81,7 @@ pub fn to_planar_f32(
     let width = view.size().width() as usize;
     each_row(view, order, |y, channels| {
         for (channel, (values, plane)) in channels.iter().zip(out.chunks_exact_mut(pixels)).enumerate() {
-            let factor = 1.0 / normalise.std[channel];
-            let offset = -normalise.mean[channel] * factor;
+            let (factor, offset) = normalise.line(channel);
             for (out, &value) in plane[y * width..(y + 1) * width].iter_mut().zip(*values) {
                 *out = f32::from(value) * factor + offset;
             }

@@ -2,6 +2,7 @@
 
 mod check;
 mod parse;
+mod rate;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -12,7 +13,8 @@ use serde::Deserialize;
 
 pub use check::Invalid;
 pub use parse::ReadError;
-pub use stream::{Output, Pace, Stream, WhenFull};
+pub use rate::ModelRate;
+pub use stream::{NoWorker, Output, Pace, SendAs, Stream, WhenFull};
 
 /// Everything that `framelane serve` can be told. `framelane.example.toml` shows all of it.
 #[derive(Debug, Clone, PartialEq, Deserialize)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use dispatch::{Coordinator, lane};
-use models::detect::Detect;
+use models::detect::{Detect, READS_JPEG, READS_RGB, WANTS_RGB};
 use models::engine::onnx;
 use models::{Detector, Model};
 use queue::{Key, ModelHash, TaskName, WorkerId};
@@ -47,7 +47,8 @@ impl Pool {
     ) -> anyhow::Result<Pool> {
         let authority = Authority::load_or_create(&config.state)
             .with_context(|| format!("--state {}", config.state.display()))?;
-        let quic = wire::server::Config::default();
+        let abilities = [READS_JPEG, READS_RGB, WANTS_RGB].map(str::to_owned).to_vec();
+        let quic = wire::server::Config { capabilities: abilities, ..wire::server::Config::default() };
         let max_credit = quic.max_credit;
         let listener =
             Listener::bind(config.quic, authority, quic).context("quic (--quic, FRAMELANE_QUIC)")?;

@@ -3,11 +3,13 @@
 //! [`open`] makes the shared [`Stream`], which the API reads, and the two halves that the app runs:
 //! [`Input`] brings frames to the queue, [`Output`] takes them in order, draws, and encodes.
 
+mod choice;
 mod input;
 mod letterbox;
 mod meter;
 mod output;
 mod pictures;
+mod sending;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -27,6 +29,7 @@ use letterbox::Letterbox;
 use meter::Meter;
 use output::Output;
 use pictures::Pictures;
+use sending::Sending;
 
 /// A stream as the API sees it. Input and output write it, each its own fields.
 pub struct Stream {
@@ -37,6 +40,7 @@ pub struct Stream {
     flow: FlowId,
     rtsp_url: String,
     meter: Meter,
+    sending: Arc<Sending>,
     pictures: Arc<Pictures>,
     // Held to read or to replace a field, never over an await.
     status: Mutex<Status>,
@@ -50,6 +54,8 @@ struct Status {
     /// What the source says of itself; the output plans with it.
     rate: Option<Rate>,
     ring: Option<Arc<media::Ring>>,
+    /// What players skipped in rings before this one: the output adds a ring's count when it replaces it.
+    skipped_before: u64,
     closing_books: Option<Books>,
 }
 
@@ -72,7 +78,9 @@ pub async fn open(
         // Never asked for: without a model every frame passes as not asked.
         None => (Key::task(task), Size::new(16, 16).expect("16x16 is a size")),
     };
-    let (inlet, outlet) = coordinator.open(config.policy(), key, Letterbox { input }).await?;
+    let sending = Arc::new(Sending::new(config));
+    let prepare = Letterbox { input, sending: Arc::clone(&sending) };
+    let (inlet, outlet) = coordinator.open(config.policy(), key, prepare).await?;
     let stream = Arc::new(Stream {
         id: id.to_owned(),
         config: config.clone(),
@@ -81,6 +89,7 @@ pub async fn open(
         flow: outlet.flow(),
         rtsp_url: rtsp.url(&format!("/{id}")),
         meter: Meter::default(),
+        sending,
         pictures: Arc::new(Pictures::default()),
         status: Mutex::default(),
     });
@@ -145,9 +154,13 @@ impl Stream {
             viewers: api::Viewers {
                 rtsp: status.ring.as_ref().map_or(0, |ring| ring.readers() as u64),
                 mjpeg: self.pictures.viewers(),
+                skipped_packets: status.skipped_before
+                    + status.ring.as_ref().map_or(0, |ring| ring.skipped()),
+                skipped_pictures: self.pictures.skipped(),
             },
             fps: reading.fps,
             latency_ms: reading.latency_ms.map(|[p50, p95, p99, max]| api::LatencyMs { p50, p95, p99, max }),
+            sent: self.sending.view(),
             ledger: books.map(ledger).unwrap_or_default(),
         }
     }

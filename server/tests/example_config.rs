@@ -33,6 +33,10 @@ fn what_is_commented_out_is_the_default() {
     assert!(all.onnxruntime.take().is_some());
     let stream = all.streams.get_mut("entrance").expect("the example's stream");
     assert!(stream.threshold.take().is_some());
+    assert!(stream.model_rate.take().is_some());
+    assert!(stream.pin.take().is_some());
+    // What it is by default depends on the budget.
+    assert!(stream.no_worker.take().is_some());
     let output = &mut stream.output;
     assert!(
         output.width.take().is_some()

@@ -50,6 +50,8 @@ const HOME: &[(&str, &str)] = &[
     ("rcgen", "framelane-wire"),
     ("ciborium", "framelane-wire"),
     ("warp", "framelane-web"),
+    ("jpeg", "framelane-models"),
+    ("zune", "framelane-models"),
 ];
 
 fn metadata(options: &[&str]) -> Metadata {

@@ -16,13 +16,13 @@ use web::api::{
     LatencyMs, Ledger, Missing, Size, Snapshot, State, Stream, Viewers, Worker, WorkerKey, WorkerKind,
     WorkerState,
 };
-use web::{Backend, Pictures};
+use web::{Backend, Picture, Pictures};
 
 const FPS: f64 = 10.0;
 
 struct Fake {
     began: Instant,
-    latest: watch::Sender<Option<Bytes>>,
+    latest: watch::Sender<Option<Picture>>,
 }
 
 impl Backend for Fake {
@@ -46,10 +46,10 @@ impl Backend for Fake {
 
     fn watch(&self, id: &str) -> Option<Pictures> {
         match id {
-            "square" => Some(Pictures::new(self.latest.subscribe(), ())),
+            "square" => Some(Pictures::new(self.latest.subscribe(), Arc::default(), ())),
             "lobby" => {
                 let nothing = watch::Sender::new(None);
-                Some(Pictures::new(nothing.subscribe(), nothing))
+                Some(Pictures::new(nothing.subscribe(), Arc::default(), nothing))
             }
             _ => None,
         }
@@ -82,7 +82,7 @@ impl Fake {
             rtsp_url: Some("rtsp://127.0.0.1:8554/square".to_owned()),
             state: State::Running,
             reason: None,
-            viewers: Viewers { rtsp: 1, mjpeg: self.latest.receiver_count() as u64 },
+            viewers: Viewers { rtsp: 1, mjpeg: self.latest.receiver_count() as u64, ..Viewers::default() },
             fps: FPS + (decoded % 3) as f64 / 10.0,
             latency_ms: Some(LatencyMs {
                 p50: 84.0 + (decoded % 4) as f64,
@@ -90,6 +90,7 @@ impl Fake {
                 p99: 143.0,
                 max: 201.0,
             }),
+            sent: Vec::new(),
             ledger,
         }
     }
@@ -132,7 +133,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut ticks = tokio::time::interval(Duration::from_secs_f64(1.0 / FPS));
         for picture in pictures.iter().cycle() {
             ticks.tick().await;
-            player.latest.send_replace(Some(picture.clone()));
+            player.latest.send_replace(Some(Picture { number: 0, data: picture.clone() }));
         }
     });
     let stop = CancellationToken::new();

@@ -40,8 +40,27 @@ pub struct Stream {
     /// Capture to annotated frame handed to the encoder, in milliseconds, over a recent window; none
     /// until a frame has come through.
     pub latency_ms: Option<LatencyMs>,
+    /// What was sent to workers that dialled in, by worker and encoding.
+    #[serde(default)]
+    pub sent: Vec<Sent>,
     /// The books, frame by frame.
     pub ledger: Ledger,
+}
+
+/// Pictures of a stream that were made for one worker in one encoding. A frame that is handed out again
+/// is there again.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The worker's id.
+    pub worker: String,
+    /// `i420`, `jpeg` or `rgb`.
+    pub encoding: String,
+    /// Whether this is what the worker was sent last.
+    pub now: bool,
+    /// How many.
+    pub pictures: u64,
+    /// Their bytes.
+    pub bytes: u64,
 }
 
 /// A picture's size in pixels.
@@ -95,6 +114,13 @@ pub struct Viewers {
     pub rtsp: u64,
     /// Browsers that show the motion JPEG picture.
     pub mjpeg: u64,
+    /// Packets (one is one frame) that RTSP clients were too slow for, all clients since the stream started.
+    /// After the books: these frames were answered and encoded.
+    #[serde(default)]
+    pub skipped_packets: u64,
+    /// Pictures that browsers were too slow for, or the making of pictures was.
+    #[serde(default)]
+    pub skipped_pictures: u64,
 }
 
 /// Quantiles of a duration over a recent window, in milliseconds.
@@ -294,6 +320,7 @@ mod tests {
                 "model",
                 "reason",
                 "rtsp_url",
+                "sent",
                 "size",
                 "source",
                 "state",

@@ -1,6 +1,8 @@
 //! What the routes ask of the program behind them.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use tokio::sync::watch;
@@ -22,6 +24,15 @@ pub trait Backend: Send + Sync + 'static {
     fn ready(&self) -> Result<(), String>;
 }
 
+/// A picture of a stream.
+#[derive(Clone, Debug)]
+pub struct Picture {
+    /// Its number, rising by one from picture to picture that a viewer could have had.
+    pub number: u64,
+    /// A whole JPEG file.
+    pub data: Bytes,
+}
+
 /// One viewer's source of pictures, each a whole JPEG file. It holds only the latest: a viewer that is
 /// slow misses pictures, and never makes anything pile up.
 ///
@@ -29,18 +40,26 @@ pub trait Backend: Send + Sync + 'static {
 /// viewer leaves sets it back to `None`, so that the next viewer does not begin with an old one. Dropping
 /// the sender ends the viewer's stream.
 pub struct Pictures {
-    latest: watch::Receiver<Option<Bytes>>,
+    latest: watch::Receiver<Option<Picture>>,
+    /// The number of the last one that this viewer had.
+    last: Option<u64>,
+    skipped: Arc<AtomicU64>,
     // Told by its drop that this viewer is gone; never read.
     _viewer: Box<dyn Send + Sync>,
 }
 
 impl Pictures {
     /// A viewer of what `latest` carries. `viewer` is dropped when the viewer goes, however it goes: a
-    /// guard there counts viewers. (`watch::Sender::closed` tells when the last one went, too.)
-    pub fn new(mut latest: watch::Receiver<Option<Bytes>>, viewer: impl Send + Sync + 'static) -> Pictures {
+    /// guard there counts viewers. (`watch::Sender::closed` tells when the last one went, too.) To `skipped` is
+    /// added what this viewer was too slow for, between pictures that it had.
+    pub fn new(
+        mut latest: watch::Receiver<Option<Picture>>,
+        skipped: Arc<AtomicU64>,
+        viewer: impl Send + Sync + 'static,
+    ) -> Pictures {
         // A fresh receiver counts the value that is there as seen, yet a newcomer should have it.
         latest.mark_changed();
-        Pictures { latest, _viewer: Box::new(viewer) }
+        Pictures { latest, last: None, skipped, _viewer: Box::new(viewer) }
     }
 
     /// The next picture: at once the one that is there, if this viewer has not had it yet, otherwise as
@@ -49,9 +68,15 @@ impl Pictures {
         loop {
             self.latest.changed().await.ok()?;
             let picture = self.latest.borrow_and_update().clone();
-            if picture.is_some() {
-                return picture;
-            }
+            let Some(Picture { number, data }) = picture else {
+                // Those who watch begin anew, and what was in between was for nobody.
+                self.last = None;
+                continue;
+            };
+            let between = self.last.map_or(0, |last| number.saturating_sub(last + 1));
+            self.skipped.fetch_add(between, Ordering::Relaxed);
+            self.last = Some(number);
+            return Some(data);
         }
     }
 }

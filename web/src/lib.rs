@@ -27,5 +27,5 @@ mod reply;
 mod routes;
 mod server;
 
-pub use backend::{Backend, Pictures};
+pub use backend::{Backend, Picture, Pictures};
 pub use server::{Config, ServeError, serve};

@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::{Ledger, Snapshot, State};
+use crate::api::{Ledger, Sent, Snapshot, State};
 
 /// The media type of [`text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -51,6 +51,14 @@ const OUTPUT_RATE: (&str, &str) =
 const LATENCY: (&str, &str) =
     ("framelane_latency_seconds", "Capture to annotated frame handed to the encoder, over a recent window");
 const VIEWERS: (&str, &str) = ("framelane_viewer_connections", "Who watches, by how");
+const VIEWERS_SKIPPED: (&str, &str) = (
+    "framelane_viewer_skipped_frames",
+    "Frames that viewers were too slow for, all viewers by how they watch",
+);
+const SENT: (&str, &str) =
+    ("framelane_sent_pictures", "Pictures made for workers that dialled in, by worker and encoding");
+const SENT_BYTES: (&str, &str) =
+    ("framelane_sent_bytes", "Bytes of pictures made for workers that dialled in, by worker and encoding");
 const WORKERS: (&str, &str) =
     ("framelane_worker_connections", "Connected workers, and lanes in the server's process");
 const WORKER_CREDIT: (&str, &str) =
@@ -120,6 +128,27 @@ impl Collector for Scrape {
                 .map(|(kind, n)| ([("stream", stream.id.as_str()), ("kind", kind)], n))
         });
         gauges(&mut encoder, VIEWERS, viewers)?;
+        let skipped = streams.iter().flat_map(|stream| {
+            let viewers = &stream.viewers;
+            [("rtsp", viewers.skipped_packets), ("mjpeg", viewers.skipped_pictures)]
+                .map(|(kind, n)| ([("stream", stream.id.as_str()), ("kind", kind)], n))
+        });
+        counters(&mut encoder, VIEWERS_SKIPPED, skipped)?;
+
+        let sent = |number: fn(&Sent) -> u64| {
+            streams.iter().flat_map(move |stream| {
+                stream.sent.iter().map(move |sent| {
+                    let labels = [
+                        ("stream", stream.id.as_str()),
+                        ("worker", sent.worker.as_str()),
+                        ("encoding", sent.encoding.as_str()),
+                    ];
+                    (labels, number(sent))
+                })
+            })
+        };
+        counters(&mut encoder, SENT, sent(|sent| sent.pictures))?;
+        counters(&mut encoder, SENT_BYTES, sent(|sent| sent.bytes))?;
 
         // A worker that connects again before its old connection is given up is there twice, and the
         // same labels may not be.
@@ -193,6 +222,14 @@ mod tests {
             id: "door".to_owned(),
             state: State::Running,
             fps: 9.5,
+            viewers: crate::api::Viewers { skipped_packets: 11, ..Default::default() },
+            sent: vec![Sent {
+                worker: "w7".to_owned(),
+                encoding: "jpeg".to_owned(),
+                now: true,
+                pictures: 3,
+                bytes: 99,
+            }],
             latency_ms: Some(LatencyMs { p50: 80.0, ..LatencyMs::default() }),
             ledger: Ledger {
                 decoded: 7,
@@ -217,6 +254,9 @@ mod tests {
             "framelane_stream_state{stream=\"door\",state=\"failed\"} 0",
             "framelane_output_frames_per_second{stream=\"door\"} 9.5",
             "framelane_latency_seconds{stream=\"door\",quantile=\"0.5\"} 0.08",
+            "framelane_viewer_skipped_frames_total{stream=\"door\",kind=\"rtsp\"} 11",
+            "framelane_sent_pictures_total{stream=\"door\",worker=\"w7\",encoding=\"jpeg\"} 3",
+            "framelane_sent_bytes_total{stream=\"door\",worker=\"w7\",encoding=\"jpeg\"} 99",
             &format!("framelane_worker_connections{{worker=\"1\",{name},kind=\"quic\"}} 2"),
             &format!("framelane_worker_answered_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 40"),
             "# EOF",

@@ -68,6 +68,10 @@ async fn a_slow_viewer_skips_pictures_and_holds_up_nobody() {
     // What it got of the past is what fits into the sockets' buffers, which is no part of ours to bound
     // on the receiving side; the rest it skipped.
     assert!(got < PICTURES / 2, "{got} of {PICTURES}");
+    let skipped = server.fake.skipped.load(std::sync::atomic::Ordering::Relaxed);
+    // All but what it may have come too late for at the start.
+    assert!(skipped <= u64::from(PICTURES + 1 - got), "{skipped}, and {got} came");
+    assert!(skipped > u64::from(PICTURES / 2), "{skipped}");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
-use framelane_worker::{host, identity::Token, node};
+use framelane_worker::{host, identity::Token, node, zoo};
 
 /// A Framelane worker: runs models for a server that it dials in to.
 ///
@@ -68,6 +68,7 @@ impl Config {
     pub(crate) fn node(&self) -> node::Config {
         node::Config {
             credit: self.credit,
+            abilities: zoo::ABILITIES.map(str::to_owned).to_vec(),
             reconnect: !self.once,
             ..node::Config::new(self.server.clone(), self.name())
         }

@@ -30,6 +30,9 @@ pub struct Config {
     /// How many jobs the server may hand out at a time. Default: one more than there are threads, so that
     /// the next job is here when one is done, and more where jobs are short beside the way to the server.
     pub credit: Option<NonZeroU32>,
+    /// Abilities beside the keys, for the greeting: what a task's author has agreed upon with the server, such as
+    /// the encodings of a picture that it reads. A server that does not know one ignores it. Default: none.
+    pub abilities: Vec<String>,
     /// Whether to connect again when the connection is lost. Default true.
     pub reconnect: bool,
     /// The first wait before another try; it doubles from there. Default 250 ms.
@@ -49,6 +52,7 @@ impl Config {
             server: server.into(),
             name: name.into(),
             credit: None,
+            abilities: Vec::new(),
             reconnect: true,
             retry_first: Duration::from_millis(250),
             retry_most: Duration::from_secs(5),
@@ -108,7 +112,7 @@ pub async fn run(
         name: config.name.clone(),
         keys: host.keys().iter().map(|key| HelloKey { key: key.clone(), warm: true }).collect(),
         credit,
-        capabilities: Vec::new(),
+        capabilities: config.abilities.clone(),
     };
     let mut backoff = Backoff::new(config.retry_first, config.retry_most);
     let mut trouble = Trouble::default();

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use models::detect::{READS_JPEG, READS_RGB};
 use models::engine::onnx::{LibraryError, Options, Runtime};
 use models::{Detector, Model, TaskKind, Zoo};
 use queue::{Key, ModelHash, TaskName, TaskNameError};
@@ -25,6 +26,9 @@ pub enum ZooError {
         dir: PathBuf,
     },
 }
+
+/// What the detectors of [`registry`] read beside I420; for [`node::Config::abilities`](crate::node::Config).
+pub const ABILITIES: [&str; 2] = [READS_JPEG, READS_RGB];
 
 /// A registry with every model of the folder `dir` that works. One that does not is logged, with what to do,
 /// and left out. `library` is ONNX Runtime's; without it the usual places are searched.

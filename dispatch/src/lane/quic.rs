@@ -82,8 +82,10 @@ pub async fn run(
             max_credit: config.max_credit,
         })
         .await?;
+    let abilities = peer.hello().capabilities.clone().into();
     let lane = Lane {
         peer: Arc::new(peer),
+        abilities,
         reporter,
         batching: config.batching,
         habits: Habits::default(),
@@ -101,6 +103,7 @@ fn lane_keys(keys: Vec<HelloKey>) -> Vec<LaneKey> {
 
 struct Lane {
     peer: Arc<Peer>,
+    abilities: Arc<[String]>,
     reporter: Reporter,
     batching: Batching,
     habits: Habits,
@@ -202,7 +205,11 @@ impl Lane {
     }
 
     fn exchange(&self) -> Exchange {
-        Exchange { peer: Arc::clone(&self.peer), reporter: self.reporter.clone() }
+        Exchange {
+            peer: Arc::clone(&self.peer),
+            abilities: Arc::clone(&self.abilities),
+            reporter: self.reporter.clone(),
+        }
     }
 
     fn ended(&mut self, ended: Ended) {

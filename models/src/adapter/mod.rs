@@ -2,7 +2,7 @@
 
 pub mod nanodet;
 
-use picture::{BufferSize, Letterbox, Picture, Size};
+use picture::{BufferSize, Letterbox, Pixels, Size};
 
 use crate::detect::Detection;
 use crate::engine::{Tensor, TensorView};
@@ -14,7 +14,7 @@ pub trait Adapter: Send {
     ///
     /// # Errors
     /// A picture of a size that the model cannot take.
-    fn prepare(&mut self, picture: &Picture, input: &mut Tensor) -> Result<(), Unfit>;
+    fn prepare(&mut self, picture: &Pixels, input: &mut Tensor) -> Result<(), Unfit>;
 
     /// The names of the outputs that [`Adapter::decode`] reads, in its order.
     fn outputs(&self) -> Vec<String>;

@@ -6,7 +6,7 @@
 //! anchors, 4]`: left, top, right, bottom, in pixels of the picture). Any size works whose sides are multiples
 //! of 32.
 
-use picture::{Letterbox, Picture, Size, yuv};
+use picture::{Letterbox, Pixels, Size};
 
 use super::{Adapter, DecodeError, Unfit};
 use crate::detect::Detection;
@@ -78,17 +78,17 @@ impl Nanodet {
 }
 
 impl Adapter for Nanodet {
-    fn prepare(&mut self, picture: &Picture, input: &mut Tensor) -> Result<(), Unfit> {
+    fn prepare(&mut self, picture: &Pixels, input: &mut Tensor) -> Result<(), Unfit> {
         let size = picture.size();
         let (width, height) = (size.width(), size.height());
         if !fits(size) {
             return Err(Unfit::Size { model: self.model.clone(), size, why: SIZES });
         }
-        let (view, order) = (picture.view(), self.input.order);
+        let order = self.input.order;
         input.reshape(self.input.dtype, self.input.layout, width as usize, height as usize);
         match &mut input.data {
-            TensorData::U8(data) => yuv::to_interleaved_u8(&view, order, data)?,
-            TensorData::F32(data) => yuv::to_planar_f32(&view, order, self.input.normalise(), data)?,
+            TensorData::U8(data) => picture.to_interleaved_u8(order, data)?,
+            TensorData::F32(data) => picture.to_planar_f32(order, self.input.normalise(), data)?,
         }
         Ok(())
     }

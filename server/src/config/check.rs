@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use super::stream::worker;
 use super::{Config, Pace, Stream, WhenFull};
 
 /// A config that is well formed and still cannot be served.
@@ -38,6 +39,9 @@ pub enum Invalid {
 /// The largest side of an output: what H.264 level 6 can carry.
 const SIDE_MAX: u32 = 8192;
 
+/// The largest weight: beyond it the others as good as starve.
+const WEIGHT_MAX: u32 = 1000;
+
 /// The most frames a stream may hold: at 1080p about three gigabytes.
 const HELD_MAX: usize = 1024;
 
@@ -71,6 +75,19 @@ fn check_stream(stream: &Stream) -> Result<(), String> {
         && !(0.0..=1.0).contains(&threshold)
     {
         return Err(format!("threshold = {threshold}: use a number from 0 to 1"));
+    }
+    if let Some(pin) = &stream.pin
+        && worker(pin).is_none()
+    {
+        return Err(format!(
+            "pin = {pin:?}: use a worker's id, as /api/v1/workers shows it, such as \"w123456\""
+        ));
+    }
+    if stream.weight.get() > WEIGHT_MAX {
+        return Err(format!("weight = {}: at most {WEIGHT_MAX}", stream.weight));
+    }
+    if stream.hold_boxes && stream.model_rate.is_none() {
+        return Err("hold_boxes needs model_rate: without it every frame has boxes of its own".into());
     }
     if stream.pace == Pace::Fast && stream.when_full != WhenFull::Refuse {
         return Err(
@@ -121,6 +138,9 @@ mod tests {
     fn limits_of_a_stream_are_checked() {
         assert!(problem("[streams.a]\nsource = \"test:\"\npending = 20").contains("raise held"));
         assert!(problem("[streams.a]\nsource = \"test:\"\nthreshold = 2.0").contains("from 0 to 1"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\npin = \"gpu-1\"").contains("worker's id"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\nweight = 1001").contains("at most 1000"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\nhold_boxes = true").contains("model_rate"));
         assert!(problem("[streams.a]\nsource = \"test:\"\npace = \"fast\"").contains("when_full"));
         assert!(problem("[streams.a]\nsource = \"test:\"\noutput = { width = 640 }").contains("or neither"));
         assert!(

@@ -3,8 +3,12 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use queue::{NoLane, Policy};
+use models::detect::Quality;
+use picture::Rate;
+use queue::{NoLane, Policy, WorkerId};
 use serde::Deserialize;
+
+use super::ModelRate;
 
 /// A source, the model that looks at it, and the policy between them.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -15,6 +19,13 @@ pub struct Stream {
     /// The folder name of a model. Without one, frames pass as they are.
     #[serde(default)]
     pub model: Option<String>,
+    /// How many frames a second the model is asked about; the others pass as *not asked*. Default: every one.
+    #[serde(default)]
+    pub model_rate: Option<ModelRate>,
+    /// Draws the boxes of the last answer on frames that were not asked about, until the next answer or its
+    /// absence. Default false: a frame shows its own boxes or none.
+    #[serde(default)]
+    pub hold_boxes: bool,
     /// The lowest score that is drawn. By default the model's own threshold.
     #[serde(default)]
     pub threshold: Option<f32>,
@@ -34,6 +45,24 @@ pub struct Stream {
     /// How often a frame is handed out before it is given up. 0: until it is answered. Default 2.
     #[serde(default = "default_attempts")]
     pub attempts: u32,
+    /// How long a frame rests after a failure before it is handed out again, in milliseconds. Default 0.
+    #[serde(default)]
+    pub retry_after_ms: u64,
+    /// What happens where no worker serves the model. Default: `pass` with a budget, `wait` without.
+    #[serde(default)]
+    pub no_worker: Option<NoWorker>,
+    /// The share of the workers beside other streams: twice the weight, twice the frames. Default 1.
+    #[serde(default = "default_weight")]
+    pub weight: NonZeroU32,
+    /// The one worker that may have frames of this stream: its id, as the API shows it. Default: any.
+    #[serde(default)]
+    pub pin: Option<String>,
+    /// What pictures travel as to workers that dial in. Default `auto`: by each one's link.
+    #[serde(default)]
+    pub send_as: SendAs,
+    /// From 1 to 100, where pictures travel as JPEG. Default 91.
+    #[serde(default)]
+    pub jpeg_quality: Quality,
     /// A file plays in real time (`live`, the default) or as fast as it is worked on (`fast`).
     #[serde(default)]
     pub pace: Pace,
@@ -59,6 +88,35 @@ fn default_held() -> NonZeroUsize {
 
 fn default_attempts() -> u32 {
     2
+}
+
+fn default_weight() -> NonZeroU32 {
+    NonZeroU32::MIN
+}
+
+/// What pictures travel as to workers that dial in. A worker that does not read it gets I420.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SendAs {
+    /// I420 (or RGB, to a worker that asks for it) where the link carries that easily, else JPEG.
+    #[default]
+    Auto,
+    /// YUV 4:2:0 as it is.
+    I420,
+    /// JPEG.
+    Jpeg,
+    /// RGB, twice as much as I420.
+    Rgb,
+}
+
+/// What happens to a frame where no worker serves the model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NoWorker {
+    /// It passes at once, without boxes: video flows without a worker.
+    Pass,
+    /// It waits for a worker, or for the end of its budget.
+    Wait,
 }
 
 /// What happens to a newcomer when a stream is full.
@@ -113,7 +171,8 @@ impl Default for Output {
 impl Stream {
     /// The queue's policy for this stream.
     pub fn policy(&self) -> Policy {
-        let budget = (self.budget_ms > 0).then(|| Duration::from_millis(self.budget_ms));
+        let budget = self.budget();
+        let usual = if budget.is_some() { NoWorker::Pass } else { NoWorker::Wait };
         Policy {
             pending: self.pending,
             held: self.held,
@@ -124,8 +183,34 @@ impl Stream {
             },
             budget,
             attempts: NonZeroU32::new(self.attempts),
-            no_lane: if budget.is_some() { NoLane::Pass } else { NoLane::Wait },
+            retry_after: (self.retry_after_ms > 0).then(|| Duration::from_millis(self.retry_after_ms)),
+            no_lane: match self.no_worker.unwrap_or(usual) {
+                NoWorker::Pass => NoLane::Pass,
+                NoWorker::Wait => NoLane::Wait,
+            },
+            pin: self.pin.as_deref().and_then(worker),
+            weight: self.weight,
             ..Policy::lossless()
         }
     }
+
+    /// The budget as a duration; none where a frame waits as long as it takes.
+    pub fn budget(&self) -> Option<Duration> {
+        (self.budget_ms > 0).then(|| Duration::from_millis(self.budget_ms))
+    }
+
+    /// How often the model is asked about a source of this rate; none where neither is known.
+    pub fn asked_rate(&self, source: Option<Rate>) -> Option<Rate> {
+        match (self.model_rate.map(ModelRate::get), source) {
+            (Some(asked), Some(source)) if asked.as_f64() > source.as_f64() => Some(source),
+            (asked, source) => asked.or(source),
+        }
+    }
+}
+
+/// Reads a worker's id, as the API shows it: `w` and a number.
+pub(super) fn worker(text: &str) -> Option<WorkerId> {
+    let number = text.strip_prefix('w')?;
+    // `parse` would take a sign too.
+    number.bytes().all(|byte| byte.is_ascii_digit()).then(|| number.parse().ok().map(WorkerId))?
 }

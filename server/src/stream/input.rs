@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dispatch::{Admission, Inlet, Refusal};
 use media::ingest::{self, Event, Ingest};
-use picture::Frame;
+use picture::{Frame, Thin};
 use queue::SourceCounts;
 use tokio_util::sync::CancellationToken;
 use web::api::State;
@@ -19,11 +19,14 @@ pub struct Input {
     /// Frames that the queue did not take. Owned by this task; enters
     /// `decoded = waiting + skipped + refused + admitted`.
     refused: u64,
+    /// Which frames the model is asked about; none: every frame.
+    thin: Option<Thin>,
 }
 
 impl Input {
     pub(super) fn new(stream: Arc<Stream>, inlet: Inlet<Letterbox>) -> Self {
-        Input { stream, inlet, refused: 0 }
+        let thin = stream.config.model_rate.map(|rate| Thin::to(rate.get()));
+        Input { stream, inlet, refused: 0, thin }
     }
 
     /// Runs until the source ends for good or `stop`, then closes the flow.
@@ -75,8 +78,9 @@ impl Input {
     /// Offers a frame; false when the flow takes no more.
     async fn admit(&mut self, frame: Frame, ingest: &Ingest) -> bool {
         self.running(ingest);
+        let before = self.thin;
         let admission = Admission {
-            ask: self.stream.model.is_some(),
+            ask: self.stream.model.is_some() && self.thin.as_mut().is_none_or(|thin| thin.take(frame.pts())),
             captured_at: frame.stamp.captured_at,
             source: self.counts(ingest),
             item: frame,
@@ -87,6 +91,8 @@ impl Input {
             Pace::Live => self.inlet.offer(admission).await,
         };
         let Err(refused) = offered else { return true };
+        // The next one that is let in may be asked about in its place.
+        self.thin = before;
         self.refused += 1;
         let counts = self.counts(ingest);
         self.inlet.source(counts).await.is_ok() && refused.why == Refusal::Full
@@ -98,6 +104,9 @@ impl Input {
             status.state = State::Running;
             status.reason = None;
             status.rate = ingest.rate();
+            if let Some(rate) = self.stream.config.asked_rate(status.rate) {
+                self.stream.sending.set_rate(rate);
+            }
         }
     }
 

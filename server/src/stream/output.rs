@@ -26,11 +26,13 @@ pub struct Output {
     encoder: Option<Encoder>,
     /// No new encoder before this moment.
     retry_at: Option<Instant>,
+    /// The last answer, for a stream that holds its boxes over frames that were not asked about.
+    held: Option<Detections>,
 }
 
 impl Output {
     pub(super) fn new(stream: Arc<Stream>, outlet: Outlet<Letterbox>, rtsp: Arc<rtsp::Server>) -> Self {
-        Output { stream, outlet, rtsp, encoder: None, retry_at: None }
+        Output { stream, outlet, rtsp, encoder: None, retry_at: None, held: None }
     }
 
     /// Runs until the flow is over and its last frame encoded.
@@ -62,15 +64,22 @@ impl Output {
         }
     }
 
-    /// The frame with its boxes; as it came when it has none.
-    fn annotated(&self, done: Done<Letterbox>) -> Frame {
+    /// The frame with its boxes; as it came when it has none. Those of another frame are drawn on one that was
+    /// not asked about, and only where the config says so; one whose answer is missing shows that.
+    fn annotated(&mut self, done: Done<Letterbox>) -> Frame {
         let frame = Arc::unwrap_or_clone(done.item);
-        match (done.verdict, done.answer) {
-            (Verdict::Answered, Some(detections)) if !detections.boxes.is_empty() => {
-                self.drawn(frame, &detections)
-            }
+        let hold = self.stream.config.hold_boxes;
+        let boxes = match (done.verdict, done.answer) {
+            (Verdict::Answered, answer) => answer,
+            (Verdict::NotAsked, _) if hold => self.held.take(),
+            _ => None,
+        };
+        let drawn = match &boxes {
+            Some(detections) if !detections.boxes.is_empty() => self.drawn(frame, detections),
             _ => frame,
-        }
+        };
+        self.held = boxes.filter(|_| hold);
+        drawn
     }
 
     fn drawn(&self, frame: Frame, detections: &Detections) -> Frame {
@@ -112,7 +121,8 @@ impl Output {
             Ok((encoder, size)) => {
                 let mut status = stream.status();
                 status.size = Some(size);
-                status.ring = Some(Arc::clone(encoder.ring()));
+                let before = status.ring.replace(Arc::clone(encoder.ring()));
+                status.skipped_before += before.map_or(0, |ring| ring.skipped());
                 drop(status);
                 self.encoder = Some(encoder);
             }

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bytes::Bytes;
 use media::jpeg;
 use picture::Frame;
 use tokio::sync::watch;
@@ -13,11 +12,16 @@ use tokio::task::spawn_blocking;
 /// Good enough that text stays legible, a third of the size of 95.
 const QUALITY: u8 = 80;
 
-/// The newest frame, its JPEG, and how many watch.
+/// The newest frame, its JPEG, and how many watch. A frame is numbered when it is shown to those who watch, and
+/// its picture has its number, so what lies between two pictures of a viewer is what it skipped.
 pub(super) struct Pictures {
-    frame: watch::Sender<Option<Frame>>,
-    jpeg: watch::Sender<Option<Bytes>>,
+    frame: watch::Sender<Option<(u64, Frame)>>,
+    jpeg: watch::Sender<Option<web::Picture>>,
     viewers: AtomicU64,
+    /// Frames shown. Written by the output task alone.
+    shown: AtomicU64,
+    /// Added to by each viewer's own task.
+    skipped: Arc<AtomicU64>,
 }
 
 impl Default for Pictures {
@@ -26,6 +30,8 @@ impl Default for Pictures {
             frame: watch::Sender::new(None),
             jpeg: watch::Sender::new(None),
             viewers: AtomicU64::new(0),
+            shown: AtomicU64::new(0),
+            skipped: Arc::default(),
         }
     }
 }
@@ -44,17 +50,23 @@ impl Drop for Viewer {
 impl Pictures {
     pub(super) fn watch(self: &Arc<Self>) -> web::Pictures {
         self.viewers.fetch_add(1, Ordering::AcqRel);
-        web::Pictures::new(self.jpeg.subscribe(), Viewer(Arc::clone(self)))
+        web::Pictures::new(self.jpeg.subscribe(), Arc::clone(&self.skipped), Viewer(Arc::clone(self)))
     }
 
     pub(super) fn viewers(&self) -> u64 {
         self.viewers.load(Ordering::Acquire)
     }
 
+    /// How many pictures viewers were too slow for.
+    pub(super) fn skipped(&self) -> u64 {
+        self.skipped.load(Ordering::Relaxed)
+    }
+
     /// Shows a frame to those who watch.
     pub(super) fn show(&self, frame: &Frame) {
         if self.viewers() > 0 {
-            self.frame.send_replace(Some(frame.clone()));
+            let number = self.shown.fetch_add(1, Ordering::Relaxed);
+            self.frame.send_replace(Some((number, frame.clone())));
         }
     }
 
@@ -70,7 +82,7 @@ impl Pictures {
         let mut encoder = None;
         // The sender lives in self, so `changed` cannot fail.
         while frames.changed().await.is_ok() {
-            let Some(frame) = frames.borrow_and_update().clone() else {
+            let Some((number, frame)) = frames.borrow_and_update().clone() else {
                 encoder = None;
                 continue;
             };
@@ -84,7 +96,7 @@ impl Pictures {
             });
             encoder = match made.await {
                 Ok(Ok((encoder, jpeg))) => {
-                    self.jpeg.send_replace(Some(jpeg));
+                    self.jpeg.send_replace(Some(web::Picture { number, data: jpeg }));
                     if self.viewers() == 0 {
                         self.forget();
                     }

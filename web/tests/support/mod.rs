@@ -5,12 +5,12 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use framelane_web::api::{Snapshot, Stream};
-use framelane_web::{Backend, Config, Pictures, ServeError, serve};
+use framelane_web::{Backend, Config, Picture, Pictures, ServeError, serve};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -21,7 +21,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const LONG: Duration = Duration::from_secs(30);
 
 pub(crate) struct Fake {
-    pub(crate) latest: watch::Sender<Option<Bytes>>,
+    pub(crate) latest: watch::Sender<Option<Picture>>,
+    pub(crate) skipped: Arc<AtomicU64>,
     pub(crate) viewers: Arc<watch::Sender<usize>>,
     pub(crate) watched: AtomicUsize,
 }
@@ -46,7 +47,7 @@ impl Backend for Fake {
         }
         self.watched.fetch_add(1, Ordering::SeqCst);
         self.viewers.send_modify(|viewers| *viewers += 1);
-        Some(Pictures::new(self.latest.subscribe(), Viewer(self.viewers.clone())))
+        Some(Pictures::new(self.latest.subscribe(), self.skipped.clone(), Viewer(self.viewers.clone())))
     }
 
     fn ready(&self) -> Result<(), String> {
@@ -59,7 +60,10 @@ impl Backend for Fake {
 
 impl Fake {
     pub(crate) fn picture(&self, fill: u8, size: usize) {
-        self.latest.send_replace(Some(Bytes::from(vec![fill; size])));
+        self.latest.send_modify(|latest| {
+            let number = latest.as_ref().map_or(0, |latest| latest.number + 1);
+            *latest = Some(Picture { number, data: Bytes::from(vec![fill; size]) });
+        });
     }
 
     /// Waits until so many watch.
@@ -82,6 +86,7 @@ pub(crate) fn start(config: Config) -> Server {
     let address = listener.local_addr().unwrap();
     let fake = Arc::new(Fake {
         latest: watch::Sender::new(None),
+        skipped: Arc::default(),
         viewers: Arc::new(watch::Sender::new(0)),
         watched: AtomicUsize::new(0),
     });

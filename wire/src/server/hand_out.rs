@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use queue::{Key, Ticket};
 use quinn::SendStream;
 
+use super::goodput::Trip;
 use super::peer::{Peer, Shared};
 use super::table::Full;
 use crate::close::{CANCELLED, Closed};
-use crate::framing::FrameError;
+use crate::framing::{FrameError, Limits};
 use crate::process::{Timings, Unprocessed};
 use crate::protocol::{AnswerHead, AnswerResult, JobHead, micros};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
@@ -154,6 +155,33 @@ struct Stream {
     answered: bool,
 }
 
+impl Stream {
+    /// Waits for the answer, and meanwhile for the job to have arrived.
+    async fn answer(
+        &mut self,
+        trip: Trip<'_>,
+        limits: Limits,
+    ) -> Result<Option<(AnswerHead, bytes::Bytes)>, ReadFailed> {
+        let arrived = self.send.stopped();
+        let read = self.reader.read::<AnswerHead>(limits);
+        tokio::pin!(arrived, read);
+        tokio::select! {
+            biased;
+            arrived = &mut arrived => {
+                if matches!(arrived, Ok(None)) {
+                    trip.arrived();
+                }
+                read.await
+            }
+            // An answer acknowledges its job too, so the job came at most a moment before.
+            answer = &mut read => {
+                trip.arrived();
+                answer
+            }
+        }
+    }
+}
+
 impl Drop for Stream {
     fn drop(&mut self) {
         if !self.answered {
@@ -170,6 +198,7 @@ impl Shared {
         let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
         let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
         let head = job.head(message.head, begun.elapsed(), Some(job.key.clone()));
+        let trip = self.goodput.depart(message.body.len(), self.connection.rtt());
         match write(&mut stream.send, &head, message.body, self.limits).await {
             Ok(()) => {}
             Err(WriteFailed::Frame(e)) => return Err(e.into()),
@@ -180,7 +209,7 @@ impl Shared {
             Err(WriteFailed::Stream(_)) => {}
         }
         let _ = stream.send.finish();
-        match stream.reader.read::<AnswerHead>(self.limits).await {
+        match stream.answer(trip, self.limits).await {
             Ok(Some((head, body))) if head.ticket == job.ticket => {
                 stream.answered = true;
                 stream.reader.end();

@@ -10,6 +10,7 @@
 //! - it gives [`HandOutError::LaneClosed`], and [`Event::Closed`] comes.
 
 mod batch;
+mod goodput;
 mod greet;
 mod hand_out;
 mod listener;

@@ -8,6 +8,7 @@ use queue::{Ticket, WorkerId};
 use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
 
+use super::goodput::Goodput;
 use super::table::{Cancel, Table};
 use crate::close::Closed;
 use crate::control::{self, Beat};
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) limits: Limits,
     max_credit: u32,
     pub(super) table: Table,
+    pub(super) goodput: Goodput,
     control: mpsc::Sender<Control>,
     /// Set once, by whoever ends the connection first.
     closed: OnceLock<Closed>,
@@ -85,6 +87,7 @@ pub(super) fn new(
         limits,
         max_credit,
         table,
+        goodput: Goodput::default(),
         control,
         closed: OnceLock::new(),
     });
@@ -111,6 +114,12 @@ impl Peer {
     /// The round trip time as QUIC measures it.
     pub fn rtt(&self) -> Duration {
         self.0.connection.rtt()
+    }
+
+    /// What the connection carries of bodies, in bytes a second, where bodies of some size were sent in the last
+    /// half minute. It says what was reached, so it is no more than a guess at what could be.
+    pub fn bytes_per_s(&self) -> Option<f64> {
+        self.0.goodput.bytes_per_s()
     }
 
     /// How many hand-outs are not over, cancelled ones that were not released included.

@@ -17,6 +17,8 @@ use crate::{Link, Stopped};
 /// What a hand-out needs of its lane.
 pub(super) struct Exchange {
     pub(super) peer: Arc<Peer>,
+    /// What the worker named in its greeting.
+    pub(super) abilities: Arc<[String]>,
     pub(super) reporter: Reporter,
 }
 
@@ -82,7 +84,13 @@ impl Exchange {
 
     fn prepare(&self, hand_out: &HandOut, ended: &mut Ended) -> Result<Message, Report> {
         let begun = Instant::now();
-        match hand_out.encoded(&Link::Remote { rtt: self.peer.rtt() }) {
+        let link = Link::Remote {
+            worker: self.peer.worker(),
+            abilities: Arc::clone(&self.abilities),
+            bytes_per_s: self.peer.bytes_per_s(),
+            rtt: self.peer.rtt(),
+        };
+        match hand_out.encoded(&link) {
             Ok(job) => {
                 let seen = Seen { bytes: job.head.len() + job.body.len(), prepare: begun.elapsed() };
                 // One of a batch stands for all that are like it.

@@ -1,67 +1,8 @@
-//! The task `detect`: a picture goes in, boxes around things come out, in pixels of the frame.
+//! The answer of the task: boxes.
 
 use bytes::Bytes;
-use picture::{Colour, Letterbox, Picture, Size};
 use serde::{Deserialize, Serialize};
-use wire::{Payload, PayloadError, Task};
-
-/// The task.
-#[derive(Debug)]
-pub struct Detect;
-
-impl Task for Detect {
-    const NAME: &'static str = "detect";
-    type Job = DetectJob;
-    type Answer = Detections;
-}
-
-/// A picture to find things in. It knows the size of the frame that it shows.
-#[derive(Clone, Debug)]
-pub struct DetectJob {
-    /// The frame, in the model's input size.
-    pub picture: Picture,
-}
-
-impl From<Picture> for DetectJob {
-    fn from(picture: Picture) -> Self {
-        Self { picture }
-    }
-}
-
-/// What travels beside the pixels.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct JobHead {
-    encoding: Encoding,
-    size: Size,
-    source: Size,
-    colour: Colour,
-}
-
-/// How the pixels are written in the body.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Encoding {
-    /// Tight I420.
-    I420,
-}
-
-impl Payload for DetectJob {
-    type Head = JobHead;
-
-    fn split(self) -> (JobHead, Bytes) {
-        let picture = self.picture;
-        let (size, source, colour) = (picture.size(), picture.source(), picture.colour());
-        (JobHead { encoding: Encoding::I420, size, source, colour }, picture.into_data())
-    }
-
-    fn join(head: JobHead, body: Bytes) -> Result<Self, PayloadError> {
-        let Encoding::I420 = head.encoding;
-        let letterbox = Letterbox::fit(head.source, head.size);
-        let picture = Picture::new(head.colour, letterbox, body)
-            .map_err(|error| PayloadError::body(format!("an I420 picture of {}: {error}", head.size)))?;
-        Ok(Self { picture })
-    }
-}
+use wire::{Payload, PayloadError};
 
 /// What was found, best first.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -125,37 +66,9 @@ impl Payload for Detections {
 
 #[cfg(test)]
 mod tests {
-    use picture::{Frame, Pts, Stamp, scale};
-    use wire::{Message, decode, encode};
+    use wire::{decode, encode};
 
     use super::*;
-
-    fn size(width: u32, height: u32) -> Size {
-        Size::new(width, height).unwrap()
-    }
-
-    fn job() -> DetectJob {
-        let frame = Frame::black(Stamp::at(Pts::ZERO), size(768, 577), Colour::BT709_LIMITED);
-        scale(&frame, size(416, 320)).into()
-    }
-
-    #[test]
-    fn a_job_survives_the_trip_and_its_body_is_only_pixels() {
-        let sent = job().picture;
-        let message = encode(job()).unwrap();
-        assert!(message.head.len() < 150, "{} bytes", message.head.len());
-        assert_eq!(message.body.len(), sent.size().i420_len());
-        let came = decode::<DetectJob>(message).unwrap().picture;
-        assert_eq!((came.letterbox(), came.colour()), (sent.letterbox(), sent.colour()));
-        assert_eq!(came.data(), sent.data());
-    }
-
-    #[test]
-    fn a_body_of_another_length_is_refused() {
-        let message = encode(job()).unwrap();
-        let short = Message { body: message.body.slice(1..), head: message.head };
-        assert!(matches!(decode::<DetectJob>(short), Err(PayloadError::Body(_))));
-    }
 
     #[test]
     fn answers_are_compact_and_checked() {
