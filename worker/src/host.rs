@@ -290,22 +290,21 @@ fn work(line: &Line, number: usize, mut bench: Bench) {
         if jobs.is_empty() {
             continue;
         }
-        let mut ended = Counts::default();
         let begun = Instant::now();
         let count = jobs.len();
         if together {
-            do_batch(&mut bench, &key, jobs, begun, &mut ended);
+            do_batch(line, &mut bench, &key, jobs, begun);
         } else {
             for job in jobs {
-                do_batch(&mut bench, &key, vec![job], begun, &mut ended);
+                do_batch(line, &mut bench, &key, vec![job], begun);
             }
         }
-        line.ended(number, ended, begun.elapsed(), count);
+        line.ended(number, begun.elapsed(), count);
     }
 }
 
 /// Does jobs of one key in one go.
-fn do_batch(bench: &mut Bench, key: &Key, jobs: Vec<(Job, Instant)>, begun: Instant, ended: &mut Counts) {
+fn do_batch(line: &Line, bench: &mut Bench, key: &Key, jobs: Vec<(Job, Instant)>, begun: Instant) {
     let batch = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
     let mut messages = Vec::with_capacity(jobs.len());
     let mut waiting = Vec::with_capacity(jobs.len());
@@ -315,15 +314,12 @@ fn do_batch(bench: &mut Bench, key: &Key, jobs: Vec<(Job, Instant)>, begun: Inst
         waiting.push((job.done, u64::try_from(waited).unwrap_or(u64::MAX)));
     }
     let worked = bench.work(key, messages);
+    // Before the answers: who has one finds it counted.
+    line.count(&worked);
     for ((done, queue_us), result) in waiting.into_iter().zip(worked.results) {
-        match result {
-            Ok(_) => ended.answered += 1,
-            Err(_) => ended.failed += 1,
-        }
         done(result, Timings { queue_us, batch, ..worked.timings });
     }
     if worked.panicked {
-        ended.panics += 1;
         // After the answers, which need not wait for it.
         bench.renew(key);
     }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use queue::Key;
 
+use super::bench::Worked;
 use super::{Cancelled, Config, Counts, Job, JobId, Refused, RefusedWhy, Running};
 
 pub(super) struct Line {
@@ -105,16 +106,24 @@ impl Line {
     }
 
     /// A thread has done what it took: so many jobs, in this time.
-    pub(super) fn ended(&self, thread: usize, ended: Counts, took: Duration, jobs: usize) {
+    pub(super) fn ended(&self, thread: usize, took: Duration, jobs: usize) {
         let mut state = self.state();
         state.running[thread] = None;
-        state.counts.answered += ended.answered;
-        state.counts.failed += ended.failed;
-        state.counts.panics += ended.panics;
         let each = took.as_secs_f64() / jobs.max(1) as f64;
         // Rises fast and falls slowly: behind a job that is taken for a short one, others wait.
         let share = if each > state.service { 0.5 } else { 0.125 };
         state.service += (each - state.service) * share;
+    }
+
+    pub(super) fn count(&self, worked: &Worked) {
+        let mut state = self.state();
+        state.counts.panics += u64::from(worked.panicked);
+        for result in &worked.results {
+            match result {
+                Ok(_) => state.counts.answered += 1,
+                Err(_) => state.counts.failed += 1,
+            }
+        }
     }
 
     pub(super) fn service(&self) -> Duration {
