@@ -39,6 +39,15 @@ impl Flow {
     fn new(room: Arc<Room>) -> Self {
         Flow { room, given: 0, stirred: false, parked_take: None, closed: None, forgotten: false }
     }
+
+    /// Tells the inlet of the room that it does not know of yet.
+    fn give_room(&mut self, room: usize) {
+        let more = room.saturating_sub(self.given);
+        if more > 0 {
+            self.given += more;
+            self.room.add(more);
+        }
+    }
 }
 
 /// The owner's side of a lane.
@@ -147,10 +156,8 @@ impl Owner {
         let Some((max, reply)) = state.parked_take.take() else { return };
         let mut places = Vec::with_capacity(max.min(64));
         self.core.take_batch(flow, max, &mut places, now);
-        if !state.stirred {
-            state.stirred = true;
-            self.stirred.push(flow);
-        }
+        // Before the places: who has one finds the room that it left.
+        state.give_room(self.core.room(flow));
         if places.is_empty() {
             match state.closed.clone() {
                 Some(books) => drop(reply.send(Takings::Closed(books))),
@@ -176,11 +183,7 @@ impl Owner {
         for flow in self.stirred.drain(..) {
             let Some(state) = self.flows.get_mut(&flow) else { continue };
             state.stirred = false;
-            let more = self.core.room(flow).saturating_sub(state.given);
-            if more > 0 {
-                state.given += more;
-                state.room.add(more);
-            }
+            state.give_room(self.core.room(flow));
         }
     }
 
@@ -204,8 +207,9 @@ impl Owner {
             Command::Open { policy, reply } => {
                 let flow = self.core.open(policy);
                 let room = Arc::new(Room::new());
-                self.flows.insert(flow, Flow::new(room.clone()));
-                self.stir(flow);
+                let mut state = Flow::new(room.clone());
+                state.give_room(self.core.room(flow));
+                self.flows.insert(flow, state);
                 if reply.send((flow, room)).is_err() {
                     self.forget(flow, now);
                 }

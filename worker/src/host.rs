@@ -293,10 +293,10 @@ fn work(line: &Line, number: usize, mut bench: Bench) {
         let begun = Instant::now();
         let count = jobs.len();
         if together {
-            do_batch(line, &mut bench, &key, jobs, begun);
+            do_batch(line, &mut bench, &key, jobs);
         } else {
             for job in jobs {
-                do_batch(line, &mut bench, &key, vec![job], begun);
+                do_batch(line, &mut bench, &key, vec![job]);
             }
         }
         line.ended(number, begun.elapsed(), count);
@@ -304,7 +304,8 @@ fn work(line: &Line, number: usize, mut bench: Bench) {
 }
 
 /// Does jobs of one key in one go.
-fn do_batch(line: &Line, bench: &mut Bench, key: &Key, jobs: Vec<(Job, Instant)>, begun: Instant) {
+fn do_batch(line: &Line, bench: &mut Bench, key: &Key, jobs: Vec<(Job, Instant)>) {
+    let begun = Instant::now();
     let batch = u32::try_from(jobs.len()).unwrap_or(u32::MAX);
     let mut messages = Vec::with_capacity(jobs.len());
     let mut waiting = Vec::with_capacity(jobs.len());

@@ -129,7 +129,6 @@ fn serve(mut bench: Bench, threads: usize, orders: &Orders, reporter: &Reporter)
         if taken.is_empty() {
             return;
         }
-        let mut over = false;
         let mut reports = Vec::with_capacity(taken.len());
         let begun = Instant::now();
         for order in taken.drain(..) {
@@ -140,32 +139,31 @@ fn serve(mut bench: Bench, threads: usize, orders: &Orders, reporter: &Reporter)
                 Order::HandOut(hand_out) => {
                     reports.push(answered(hand_out.ticket, bench.work(&hand_out)));
                 }
-                Order::Cancel(_) => {}
-                Order::Drained | Order::Lost => over = true,
+                // What it is about was taken before; and the end was seen when it was taken.
+                Order::Cancel(_) | Order::Drained | Order::Lost => {}
             }
         }
         pace.learn(begun.elapsed(), reports.len());
         if !reports.is_empty() && reporter.report_blocking(reports).is_err() {
             return;
         }
-        if over {
-            orders.lock().unwrap_or_else(PoisonError::into_inner).close();
-            return;
-        }
     }
 }
 
 /// Waits for orders and takes this thread's share of those that are there, `most` at most; none when
-/// the lane is over.
+/// the lane is over. The one that says so closes the channel while it is still locked: afterwards another
+/// thread may hold the lock and wait in it for orders that never come.
 fn take(orders: &Orders, taken: &mut Vec<Order>, most: usize, threads: usize) {
     let mut orders = orders.lock().unwrap_or_else(PoisonError::into_inner);
     let Some(first) = orders.blocking_recv() else { return };
-    taken.push(first);
     let share = (orders.len() + 1).div_ceil(threads).min(most);
-    while taken.len() < share
-        && let Ok(order) = orders.try_recv()
-    {
+    let mut next = Some(first);
+    while let Some(order) = next {
+        if matches!(order, Order::Drained | Order::Lost) {
+            orders.close();
+        }
         taken.push(order);
+        next = if taken.len() < share { orders.try_recv().ok() } else { None };
     }
 }
 

@@ -330,6 +330,35 @@ async fn broken_answers_end_the_connection() {
 }
 
 #[tokio::test]
+async fn answers_to_a_batch_that_nobody_waits_for_end_the_connection() {
+    let site = site();
+    let head =
+        |ticket| AnswerHead { ticket, result: AnswerResult::Ok(Bytes::new()), timings: Timings::default() };
+    let (own, foreign) = (job(1).ticket, job(99).ticket);
+    // A foreign one, and one twice.
+    for answers in [vec![foreign], vec![own, own]] {
+        let mut rogue = site.rogue().await;
+        let jobs = [1, 2].map(|n| (job(n), Message::default()));
+        let mut batch = rogue.peer.hand_out_batch(jobs.into());
+        let told = tokio::spawn(async move {
+            let mut told = Vec::new();
+            while let Some(outcomes) = batch.next().await {
+                told.extend(outcomes);
+            }
+            told
+        });
+        let (mut send, _recv) = rogue.stream().await;
+        for ticket in &answers {
+            write(&mut send, &head(*ticket), Bytes::new(), Limits::default()).await.unwrap();
+        }
+        let told = soon(told).await.unwrap();
+        let lost = told.iter().filter(|(_, result)| *result == Err(HandOutError::LaneClosed)).count();
+        assert_eq!((told.len(), lost), (2, 3 - answers.len()));
+        assert!(matches!(rogue.closed().await, Closed::Violation(_)));
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_ends_without_an_answer_is_a_failure() {
     let site = site();
     let rogue = site.rogue().await;

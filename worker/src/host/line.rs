@@ -1,6 +1,6 @@
 //! The jobs that wait, and who works on what: the one thing that the threads share.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,8 +22,10 @@ struct State {
     running: Vec<Option<Work>>,
     closing: bool,
     counts: Counts,
-    /// Seconds that a job takes of late.
-    service: f64,
+    /// Seconds that a job takes of late, by key: as many as the registry has.
+    service: BTreeMap<Key, f64>,
+    /// The same over all keys.
+    mean: f64,
 }
 
 struct Work {
@@ -56,7 +58,8 @@ impl Line {
             running: (0..config.threads.get()).map(|_| None).collect(),
             closing: false,
             counts: Counts::default(),
-            service: 0.0,
+            service: BTreeMap::new(),
+            mean: 0.0,
         };
         Line { config, state: Mutex::new(state), changed: Condvar::new() }
     }
@@ -108,11 +111,13 @@ impl Line {
     /// A thread has done what it took: so many jobs, in this time.
     pub(super) fn ended(&self, thread: usize, took: Duration, jobs: usize) {
         let mut state = self.state();
-        state.running[thread] = None;
         let each = took.as_secs_f64() / jobs.max(1) as f64;
         // Rises fast and falls slowly: behind a job that is taken for a short one, others wait.
-        let share = if each > state.service { 0.5 } else { 0.125 };
-        state.service += (each - state.service) * share;
+        let learn = |known: &mut f64| *known += (each - *known) * if each > *known { 0.5 } else { 0.125 };
+        learn(&mut state.mean);
+        if let Some(work) = state.running[thread].take() {
+            state.service.entry(work.key).and_modify(learn).or_insert(each);
+        }
     }
 
     pub(super) fn count(&self, worked: &Worked) {
@@ -127,7 +132,7 @@ impl Line {
     }
 
     pub(super) fn service(&self) -> Duration {
-        Duration::from_secs_f64(self.state().service)
+        Duration::from_secs_f64(self.state().mean)
     }
 
     pub(super) fn cancel(&self, id: JobId) -> Cancelled {
@@ -183,11 +188,9 @@ impl Line {
 
 impl State {
     /// How many jobs are worth taking at once where they are done one by one.
-    fn short(&self) -> usize {
-        match self.service > 0.0 {
-            true => (SHORT.as_secs_f64() / self.service).clamp(1.0, MOST) as usize,
-            false => 1,
-        }
+    fn short(&self, key: &Key) -> usize {
+        let service = self.service.get(key).filter(|service| **service > 0.0);
+        service.map_or(1, |service| (SHORT.as_secs_f64() / service).clamp(1.0, MOST) as usize)
     }
 
     /// The oldest job, and as many others of its key as are to be taken with it.
@@ -198,7 +201,7 @@ impl State {
         let batch = match together {
             true => config.batch.get(),
             // No more than this thread's share: the others are not to stand idle beside it.
-            false => self.short().min(self.waiting.len().div_ceil(config.threads.get())),
+            false => self.short(&key).min(self.waiting.len().div_ceil(config.threads.get())),
         };
         let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new(), together };
         let mut place = 0;

@@ -1,0 +1,191 @@
+//! Small hand-outs share streams: how many came together, as a worker sees it.
+
+use std::num::{NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use dispatch::lane::quic::{Batching, Config};
+use dispatch::{Admission, Inlet, Link, Outlet, Prepare, Unprepared, lane};
+use framelane_dispatch as dispatch;
+use queue::{Key, Policy, TaskName};
+use tokio::sync::mpsc;
+use wire::identity::{Authority, Identity, TokenOptions};
+use wire::node::{self, Hello, HelloKey};
+use wire::server::{self, Listener};
+use wire::{Cbor, Message, Task, Timings};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+struct Repeat;
+
+impl Task for Repeat {
+    const NAME: &'static str = "repeat";
+    type Job = Cbor<String>;
+    type Answer = Cbor<String>;
+}
+
+/// Items are the lengths of what is sent.
+struct Texts;
+
+impl Prepare for Texts {
+    type Task = Repeat;
+    type Item = usize;
+
+    fn prepare(&self, length: &usize, _: &Link) -> Result<Cbor<String>, Unprepared> {
+        Ok(Cbor("x".repeat(*length)))
+    }
+}
+
+fn key() -> Key {
+    Key::task(TaskName::new(Repeat::NAME).expect("a name"))
+}
+
+struct Site {
+    inlet: Inlet<Texts>,
+    outlet: Outlet<Texts>,
+    /// The sizes of the events in which jobs came.
+    sizes: mpsc::Receiver<usize>,
+    /// Lets the worker answer so many jobs.
+    answers: mpsc::Sender<usize>,
+    _folder: tempfile::TempDir,
+}
+
+/// A queue with one worker that answers what it holds when it is told to.
+async fn site(batching: Batching) -> Site {
+    let (coordinator, driver) = dispatch::new(queue::Config::default());
+    tokio::spawn(driver);
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::load_or_create(folder.path()).expect("an authority");
+    let any = "127.0.0.1:0".parse().expect("an address");
+    let listener = Listener::bind(any, authority.clone(), server::Config::default()).expect("a free port");
+    let options = TokenOptions { expires_in: Duration::from_secs(60), uses: NonZeroU32::MIN };
+    let token = authority.token(options).expect("a token");
+    let server = listener.local_addr().to_string();
+    let joining = coordinator.clone();
+    tokio::spawn(async move {
+        let (peer, events) = listener.accept().await.expect("a worker");
+        let config = Config { batching, ..Config::default() };
+        lane::quic::run(joining, peer, events, config).await
+    });
+    let identity = Identity::enrol(&server, &token, "texts").await.expect("enrolled");
+    let keys = vec![HelloKey { key: key(), warm: true }];
+    let hello = Hello { name: "texts".into(), keys, credit: 1000, capabilities: Vec::new() };
+    let (node, jobs) =
+        node::connect(&server, &identity, hello, node::Config::default()).await.expect("joined");
+    let (told, sizes) = mpsc::channel(1000);
+    let (answers, allowed) = mpsc::channel(1000);
+    tokio::spawn(work(node, jobs, told, allowed));
+    let (inlet, outlet) = coordinator.open(Policy::lossless(), key(), Texts).await.expect("the queue runs");
+    Site { inlet, outlet, sizes, answers, _folder: folder }
+}
+
+async fn work(
+    _node: node::Node,
+    mut jobs: node::Jobs,
+    told: mpsc::Sender<usize>,
+    mut allowed: mpsc::Receiver<usize>,
+) {
+    let (mut held, mut left) = (std::collections::VecDeque::new(), 0);
+    loop {
+        tokio::select! {
+            event = jobs.next() => match event {
+                node::Event::Jobs(jobs) => {
+                    told.try_send(jobs.len()).expect("fewer events than there is room for");
+                    held.extend(jobs);
+                }
+                node::Event::Closed(_) => return,
+                _ => {}
+            },
+            Some(more) = allowed.recv() => left += more,
+        }
+        while left > 0
+            && let Some(node::Job { message, reply, .. }) = held.pop_front()
+        {
+            reply.send(Ok(Message { ..message }), Timings::default());
+            left -= 1;
+        }
+    }
+}
+
+impl Site {
+    async fn send(&mut self, length: usize, count: usize) {
+        for _ in 0..count {
+            self.inlet.send(Admission::now(length)).await.expect("admitted");
+        }
+    }
+
+    /// Lets so many be answered and takes them.
+    async fn finish(&mut self, count: usize) {
+        self.answers.send(count).await.expect("the worker runs");
+        for _ in 0..count {
+            let done = tokio::time::timeout(WITHIN, self.outlet.next()).await.expect("in time");
+            assert!(done.expect("a place").answer.is_some());
+        }
+    }
+
+    /// The sizes of the next events, until they make this sum.
+    async fn sizes(&mut self, sum: usize) -> Vec<usize> {
+        let mut sizes = Vec::new();
+        while sizes.iter().sum::<usize>() < sum {
+            let next = tokio::time::timeout(WITHIN, self.sizes.recv()).await.expect("in time");
+            sizes.push(next.expect("the worker runs"));
+        }
+        sizes
+    }
+
+    /// Sends jobs of this length one by one, until the lane knows what they are like.
+    async fn get_used_to(&mut self, length: usize) {
+        for _ in 0..50 {
+            self.send(length, 1).await;
+            self.finish(1).await;
+            assert_eq!(self.sizes(1).await, [1]);
+        }
+    }
+}
+
+fn batching(tasks: usize, linger: Duration) -> Batching {
+    Batching { tasks: NonZeroUsize::new(tasks).expect("some"), linger }
+}
+
+// One thread, so that what is offered in one go is there in one go.
+#[tokio::test]
+async fn small_ones_that_are_there_together_go_together_up_to_the_bound() {
+    let mut site = site(batching(16, Duration::ZERO)).await;
+    site.get_used_to(10).await;
+    site.send(10, 40).await;
+    let sizes = site.sizes(40).await;
+    assert!(sizes.iter().all(|size| *size <= 16), "{sizes:?}");
+    assert!(sizes.len() <= 10, "40 in few streams: {sizes:?}");
+    site.finish(40).await;
+}
+
+#[tokio::test]
+async fn large_ones_go_alone() {
+    let mut site = site(batching(16, Duration::ZERO)).await;
+    site.get_used_to(5000).await;
+    site.send(5000, 20).await;
+    assert_eq!(site.sizes(20).await, [1; 20]);
+    site.finish(20).await;
+}
+
+#[tokio::test]
+async fn sharing_can_be_turned_off() {
+    let mut site = site(batching(1, Duration::ZERO)).await;
+    site.get_used_to(10).await;
+    site.send(10, 20).await;
+    assert_eq!(site.sizes(20).await, [1; 20]);
+    site.finish(20).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_lingers_is_sent_when_its_time_is_over_or_it_is_full() {
+    let linger = Duration::from_millis(50);
+    let mut site = site(batching(8, linger)).await;
+    site.get_used_to(10).await;
+    site.send(10, 8).await;
+    assert_eq!(site.sizes(8).await, [8], "full");
+    let begun = tokio::time::Instant::now();
+    site.send(10, 3).await;
+    assert_eq!(site.sizes(3).await, [3], "partial");
+    assert!(begun.elapsed() >= linger, "it waited for more");
+    site.finish(11).await;
+}
