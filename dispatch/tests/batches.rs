@@ -159,15 +159,6 @@ async fn small_ones_that_are_there_together_go_together_up_to_the_bound() {
 }
 
 #[tokio::test]
-async fn large_ones_go_alone() {
-    let mut site = site(batching(16, Duration::ZERO)).await;
-    site.get_used_to(5000).await;
-    site.send(5000, 20).await;
-    assert_eq!(site.sizes(20).await, [1; 20]);
-    site.finish(20).await;
-}
-
-#[tokio::test]
 async fn sharing_can_be_turned_off() {
     let mut site = site(batching(1, Duration::ZERO)).await;
     site.get_used_to(10).await;

@@ -1,7 +1,7 @@
 //! Lanes of threads in this process.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroU32;
+use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use dispatch::{Admission, Coordinator, Link, Prepare, Unprepared, lane};
@@ -90,6 +90,23 @@ async fn short_tasks_are_done_in_order_by_several_threads() {
     assert!(outlet.next().await.is_none());
     let books = outlet.closing_books().expect("the flow came to its end");
     assert_eq!((books.admitted, books.answered), (5000, 5000));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_place_finds_the_room_that_it_left() {
+    let coordinator = coordinator();
+    let (_running, _stop) = threads(&coordinator, 1).await;
+    let one = NonZeroUsize::MIN;
+    let policy = Policy { pending: one, held: one, ..Policy::lossless() };
+    let (mut inlet, mut outlet) = coordinator.open(policy, key(), Numbers).await.expect("the queue runs");
+    let turns = tokio::spawn(async move {
+        for number in 0..5000 {
+            inlet.offer(Admission::now(number)).await.expect("room");
+            assert!(inlet.offer(Admission::now(number)).await.is_err(), "room for one");
+            outlet.next().await.expect("a place");
+        }
+    });
+    turns.await.expect("room in every turn");
 }
 
 #[tokio::test(flavor = "multi_thread")]

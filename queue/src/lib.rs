@@ -94,6 +94,16 @@
 //!
 //! Delivery is exactly once; execution is at least once.
 //!
+//! The same is held against thousands of lives with misbehaving lanes, sources and takers by
+//! `tests/simulation/`; `examples/simulate.rs` lives as many more as one has time for.
+//!
+//! # Hedging
+//!
+//! A flow may ask for it ([`Hedge`]): a hand-out that is slower than nearly all others of its key is
+//! given to a second lane too, where one has room that no first hand-out wants. The first answer counts,
+//! the other ticket is cancelled, and a flow earns its hedges by its hand-outs, so that a pool which is
+//! slow as a whole does not get twice the work.
+//!
 //! # Where to read on
 //!
 //! `dispatcher/` has one file for each kind of call, and `dispatcher/settle.rs` what they share.

@@ -2,13 +2,15 @@
 //! seed, decides everything, so a life that broke a promise can be lived again.
 //!
 //! [`scene`] draws what there is: policies, workers with their vices, sources and takers. [`stage`] lets
-//! it happen. [`judge`] watches from outside: it knows what was offered, handed out, said and taken, and
+//! it happen: [`sources`] and [`machines`] say what each does. [`judge`] watches from outside: it knows what was offered, handed out, said and taken, and
 //! nothing of the queue's insides, and holds the eight invariants against that after every step.
 //! [`subject`] is the queue, or one that breaks a promise on purpose.
 
 mod judge;
+mod machines;
 mod random;
 mod scene;
+mod sources;
 mod stage;
 mod subject;
 
