@@ -30,8 +30,10 @@ async fn measure() -> Result<(), Failed> {
     let server = listener.local_addr().to_string();
     let identity = Identity::enrol(&server, &authority.token(TokenOptions::default())?, "loopback").await?;
     let hello = Hello { name: "loopback".into(), keys: vec![], credit: WINDOW as u32, capabilities: vec![] };
+    // This is about the network; `same_host` is about shared memory.
+    let config = node::Config { shared_memory: false, ..node::Config::default() };
     let (accepted, connected) =
-        tokio::join!(listener.accept(), node::connect(&server, &identity, hello, node::Config::default()));
+        tokio::join!(listener.accept(), node::connect(&server, &identity, hello, config));
     let (peer, _events) = accepted.ok_or("closed")?;
     let (_node, jobs) = connected?;
     tokio::spawn(answer(jobs));

@@ -19,6 +19,7 @@ pub mod task;
 
 mod close;
 mod control;
+mod memory;
 mod repr;
 mod stream;
 mod tls;

@@ -20,6 +20,18 @@
 //! counts. A ticket is outstanding from the hand-out until its answer, its release, or the end of the
 //! connection. QUIC's own limit of streams is only a guard, see [`stream_limit`].
 //!
+//! **Shared memory.** Both ends on one host can spare the bodies of jobs the way through QUIC. A worker
+//! names [`SHARED_MEMORY`] in its [`Hello`]; a server that sees it come from its own host answers with a
+//! [`MemoryOffer`] in the [`Welcome`]: an abstract Unix socket, a secret for this connection alone, and a
+//! size. The worker connects there, writes the secret, and reads one byte that brings the descriptor of a
+//! file in memory; each end checks that the other runs as its own user or as root. The file has exactly
+//! the announced size and is sealed against shrinking, growing, and other seals; a worker that gets
+//! anything else ends the connection. Then, as its first message after the greeting and whatever came of
+//! it, the worker says [`Taken`] on the control stream. If it has the memory, a [`JobHead`] may name a
+//! [`Place`] there, and the body of its message is empty. The worker copies such a body before it looks
+//! at it, and never writes to the file; the server reuses the place when the ticket is over. What does not
+//! fit is sent on the stream as ever, and so are all answers. `memory/mod.rs` says why it is so.
+//!
 //! Heads are CBOR maps with text keys. A reader ignores keys that it does not know and refuses bytes
 //! after the value. A new kind of control message needs a capability that both ends named.
 
@@ -44,6 +56,9 @@ pub const MAX_TEXT: usize = 1024;
 pub const MAX_NAME: usize = 64;
 /// The most keys that a worker can name. It also follows from the limit of heads.
 pub const MAX_KEYS: usize = 1024;
+
+/// The ability to take bodies out of shared memory.
+pub const SHARED_MEMORY: &str = "shared-memory";
 
 /// What a worker says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +98,36 @@ pub struct Welcome {
     /// Abilities that both ends named.
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// Memory to share, if both ends named [`SHARED_MEMORY`] and it can be had. Then [`Taken`] follows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<MemoryOffer>,
+}
+
+/// Where a worker can fetch the file that job bodies are laid into.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MemoryOffer {
+    /// The name of an abstract Unix socket.
+    pub socket: String,
+    /// To be shown there, once.
+    pub secret: Bytes,
+    /// Bytes of the file, whole pages of 4096.
+    pub size: u64,
+}
+
+/// From the worker, after a [`Welcome`] with a [`MemoryOffer`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taken {
+    /// Whether it has the file. If not, bodies travel on the streams.
+    pub memory: bool,
+}
+
+/// Where a body lies in shared memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// Bytes from the beginning of the file.
+    pub at: u64,
+    /// Bytes of the body.
+    pub len: u32,
 }
 
 /// A message on the control stream, after the greeting.
@@ -131,6 +176,9 @@ pub struct JobHead {
     pub budget_left_us: Option<u64>,
     /// The CBOR of the payload's own head, as a byte string.
     pub job: Bytes,
+    /// Where the body is, if it is not on the stream.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
 }
 
 /// In front of each answer's body.

@@ -26,8 +26,15 @@ fn bytes(max: usize) -> impl Strategy<Value = Bytes> {
 }
 
 prop_compose! {
-    fn job()(ticket in ticket(), key in key(), budget_left_us: Option<u64>, job in bytes(300)) -> JobHead {
-        JobHead { ticket, key: Some(key), budget_left_us, job }
+    fn job()(
+        ticket in ticket(),
+        key in key(),
+        budget_left_us: Option<u64>,
+        job in bytes(300),
+        place: Option<(u64, u32)>,
+    ) -> JobHead {
+        let place = place.map(|(at, len)| Place { at, len });
+        JobHead { ticket, key: Some(key), budget_left_us, job, place }
     }
 }
 
@@ -36,6 +43,7 @@ proptest! {
     fn any_bytes_are_survived(bytes in bytes(600)) {
         let _ = framing::decode_cbor::<Hello>(&bytes);
         let _ = framing::decode_cbor::<Welcome>(&bytes);
+        let _ = framing::decode_cbor::<Taken>(&bytes);
         let _ = framing::decode_cbor::<Control>(&bytes);
         let _ = framing::decode_cbor::<JobHead>(&bytes);
         let _ = framing::decode_cbor::<AnswerHead>(&bytes);

@@ -58,14 +58,20 @@ fn hello() {
 
 #[test]
 fn welcome() {
-    let welcome = Welcome {
+    let mut welcome = Welcome {
         worker: u64::MAX,
         max_credit: 256,
         heartbeat_ms: 1000,
         dead_after_ms: 3000,
         capabilities: vec![],
+        memory: None,
     };
     golden(&welcome, GOLDEN_WELCOME);
+    welcome.capabilities.push(SHARED_MEMORY.into());
+    welcome.memory =
+        Some(MemoryOffer { socket: "s".into(), secret: Bytes::from_static(&[1, 2]), size: 1 << 28 });
+    golden(&welcome, GOLDEN_WELCOME_MEMORY);
+    golden(&Taken { memory: true }, "a1666d656d6f7279f5");
 }
 
 #[test]
@@ -88,11 +94,15 @@ fn job_head() {
         key: Some(key(Some(ModelHash([0x11; 32])))),
         budget_left_us: Some(70_000),
         job: Bytes::from_static(&[0xf6]),
+        place: None,
     };
     golden(&job, GOLDEN_JOB);
     job.budget_left_us = None;
     job.key = Some(key(None));
     golden(&job, GOLDEN_JOB_BARE);
+    job.place = Some(Place { at: 4096, len: 1_200_000 });
+    golden(&job, GOLDEN_JOB_PLACE);
+    job.place = None;
     job.key = None;
     golden(&job, GOLDEN_JOB_AS_BEFORE);
 }
@@ -123,7 +133,9 @@ fn unknown_keys_are_ignored_and_missing_timings_are_none() {
 
 const GOLDEN_HELLO: &str = "a4646e616d65656770752d31646b65797382a2636b657982666465746563745820abababababababababababababababababababababababababababababababab647761726df5a2636b65798266646574656374f6647761726df46663726564697419012c6c6361706162696c6974696573816373686d";
 const GOLDEN_WELCOME: &str = "a566776f726b65721bffffffffffffffff6a6d61785f6372656469741901006c6865617274626561745f6d731903e86d646561645f61667465725f6d73190bb86c6361706162696c697469657380";
+const GOLDEN_WELCOME_MEMORY: &str = "a666776f726b65721bffffffffffffffff6a6d61785f6372656469741901006c6865617274626561745f6d731903e86d646561645f61667465725f6d73190bb86c6361706162696c6974696573816d7368617265642d6d656d6f7279666d656d6f7279a366736f636b65746173667365637265744201026473697a651a10000000";
 const GOLDEN_JOB: &str = "a4667469636b657484011901f40203636b65798266646574656374582011111111111111111111111111111111111111111111111111111111111111116e6275646765745f6c6566745f75731a00011170636a6f6241f6";
+const GOLDEN_JOB_PLACE: &str = "a4667469636b657484011901f40203636b65798266646574656374f6636a6f6241f665706c616365a2626174191000636c656e1a00124f80";
 const GOLDEN_JOB_BARE: &str = "a3667469636b657484011901f40203636b65798266646574656374f6636a6f6241f6";
 const GOLDEN_JOB_AS_BEFORE: &str = "a2667469636b657484011901f40203636a6f6241f6";
 const GOLDEN_ANSWER: &str = "a3667469636b657484011901f4020366726573756c74a1626f6b41806774696d696e6773a56871756575655f7573016a707265706172655f75730268696e6665725f7573197530696465636f64655f75730465626174636808";

@@ -84,7 +84,7 @@ async fn a_job_that_is_too_long_for_the_worker_is_bad() {
     let site = support::Site::new(Config::default());
     let identity = site.enrol().await;
     let addr = site.addr();
-    let mut config = node::Config::default();
+    let mut config = support::node_config();
     config.limits.body = 1000;
     let (accepted, connected) =
         tokio::join!(site.listener.accept(), node::connect(&addr, &identity, hello(1), config));

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use quinn::{Connection, ConnectionError};
+use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
 use super::dial::{Dial, DialError, alert, alert_of};
@@ -11,7 +12,8 @@ use crate::close::Code;
 use crate::control::PRIORITY;
 use crate::framing::Limits;
 use crate::identity::Identity;
-use crate::protocol::{MAX_KEYS, Welcome, name_is_good, stream_limit};
+use crate::memory::{self, NotShared, Window};
+use crate::protocol::{MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good, stream_limit};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
 use crate::transport;
 
@@ -54,7 +56,7 @@ pub enum ConnectError {
 pub async fn connect(
     server: &str,
     identity: &Identity,
-    hello: Hello,
+    mut hello: Hello,
     config: Config,
 ) -> Result<(Node, Jobs), ConnectError> {
     if !name_is_good(&hello.name) {
@@ -62,6 +64,10 @@ pub async fn connect(
     }
     if hello.keys.len() > MAX_KEYS {
         return Err(ConnectError::Hello(format!("{} keys are more than {MAX_KEYS}", hello.keys.len())));
+    }
+    // Windows and the like need not ask for what cannot be.
+    if config.shared_memory && cfg!(target_os = "linux") {
+        hello.capabilities.push(SHARED_MEMORY.to_owned());
     }
     let tls = identity.tls().map_err(|e| ConnectError::Refused(e.to_string()))?;
     let transport =
@@ -73,7 +79,7 @@ pub async fn connect(
     // The handshake may have used up the time; the greeting gets some of its own.
     let deadline = deadline.max(Instant::now() + config.greeting / 4);
     let greeted = timeout_at(deadline, greet(&connection, &hello)).await;
-    let (welcome, send, reader) = match greeted {
+    let Greeted { welcome, send, reader, memory } = match greeted {
         Ok(Ok(greeted)) => greeted,
         Ok(Err(Failed::Ours(why))) => return Err(ConnectError::Hello(why)),
         Ok(Err(Failed::Lost(e))) => return Err(name(e, server)),
@@ -86,7 +92,17 @@ pub async fn connect(
             return Err(greeting("no welcome in time".into()));
         }
     };
-    Ok(link::start(endpoint, connection, hello.credit, welcome, config.limits, send, reader))
+    let greeted = Greeted { welcome, send, reader, memory };
+    Ok(link::start(endpoint, connection, hello.credit, config.limits, greeted))
+}
+
+/// What the greeting gave.
+pub(super) struct Greeted {
+    pub(super) welcome: Welcome,
+    pub(super) send: quinn::SendStream,
+    pub(super) reader: FrameReader,
+    /// What the server shares.
+    pub(super) memory: Option<Window>,
 }
 
 enum Failed {
@@ -95,24 +111,46 @@ enum Failed {
     Lost(ConnectionError),
 }
 
-async fn greet(
-    connection: &Connection,
-    hello: &Hello,
-) -> Result<(Welcome, quinn::SendStream, FrameReader), Failed> {
+async fn greet(connection: &Connection, hello: &Hello) -> Result<Greeted, Failed> {
     let (mut send, recv) = connection.open_bi().await.map_err(Failed::Lost)?;
     let _ = send.set_priority(PRIORITY);
-    match write(&mut send, hello, Bytes::new(), Limits::NO_BODY).await {
-        Ok(()) => {}
-        Err(WriteFailed::Frame(e)) => return Err(Failed::Ours(e.to_string())),
-        Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(e))) => return Err(Failed::Lost(e)),
-        Err(e) => return Err(Failed::Theirs(e.to_string())),
-    }
+    say(&mut send, hello).await?;
     let mut reader = FrameReader::new(recv);
-    match reader.read::<Welcome>(Limits::NO_BODY).await {
-        Ok(Some((welcome, _))) => Ok((welcome, send, reader)),
-        Ok(None) => Err(Failed::Theirs("no welcome".into())),
-        Err(ReadFailed::Stream(quinn::ReadError::ConnectionLost(e))) => Err(Failed::Lost(e)),
+    let welcome = match reader.read::<Welcome>(Limits::NO_BODY).await {
+        Ok(Some((welcome, _))) => welcome,
+        Ok(None) => return Err(Failed::Theirs("no welcome".into())),
+        Err(ReadFailed::Stream(quinn::ReadError::ConnectionLost(e))) => return Err(Failed::Lost(e)),
+        Err(e) => return Err(Failed::Theirs(e.to_string())),
+    };
+    let memory = take_memory(&welcome, hello).await?;
+    if welcome.memory.is_some() {
+        say(&mut send, &Taken { memory: memory.is_some() }).await?;
+    }
+    Ok(Greeted { welcome, send, reader, memory })
+}
+
+async fn say<T: Serialize>(send: &mut quinn::SendStream, message: &T) -> Result<(), Failed> {
+    match write(send, message, Bytes::new(), Limits::NO_BODY).await {
+        Ok(()) => Ok(()),
+        Err(WriteFailed::Frame(e)) => Err(Failed::Ours(e.to_string())),
+        Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(e))) => Err(Failed::Lost(e)),
         Err(e) => Err(Failed::Theirs(e.to_string())),
+    }
+}
+
+/// Takes the memory that the server offers, unless something on this host stands in the way.
+async fn take_memory(welcome: &Welcome, hello: &Hello) -> Result<Option<Window>, Failed> {
+    let Some(offer) = &welcome.memory else { return Ok(None) };
+    if !hello.capabilities.iter().any(|ability| ability == SHARED_MEMORY) {
+        return Err(Failed::Theirs("it offers memory to a worker that cannot share any".into()));
+    }
+    match memory::accept(offer).await {
+        Ok(window) => Ok(Some(window)),
+        Err(NotShared::Unreachable(why)) => {
+            tracing::info!(%why, "the server is on this host, but bodies come over QUIC: no shared memory");
+            Ok(None)
+        }
+        Err(wrong @ NotShared::Wrong(_)) => Err(Failed::Theirs(wrong.to_string())),
     }
 }
 

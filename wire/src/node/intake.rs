@@ -61,21 +61,22 @@ impl<'a> Intake<'a> {
         let Some(incoming) = self.reader.head::<JobHead>(limits.head).await.map_err(unread)? else {
             return Ok(Received::End);
         };
-        if incoming.body > limits.body {
-            let why = format!(
-                "a body of {} bytes is longer than this worker's limit of {}",
-                incoming.body, limits.body
-            );
+        let length = incoming.head.place.map_or(0, |place| place.len as usize).max(incoming.body);
+        if length > limits.body {
+            let why =
+                format!("a body of {length} bytes is longer than this worker's limit of {}", limits.body);
             self.reader.stop(CANCELLED);
             return Ok(Received::TooLong(incoming.head.ticket, Unprocessed::Bad(why)));
         }
         let (arriving, key) = self.begin(&incoming.head)?;
         let body = self.reader.body(incoming.body).await.map_err(unread)?;
+        let body = self.body(&incoming.head, body)?;
         let mut whole = vec![Whole::new(arriving, key, incoming.head, body)];
         while whole.len() < TOGETHER
             && let Some((head, body)) = self.reader.here::<JobHead>(limits).map_err(|e| unread(e.into()))?
         {
             let (arriving, key) = self.begin(&head)?;
+            let body = self.body(&head, body)?;
             whole.push(Whole::new(arriving, key, head, body));
         }
         Ok(Received::Given(self.give(whole).await))
@@ -98,6 +99,21 @@ impl<'a> Intake<'a> {
             return violated(format!("it handed out {ticket} twice"));
         }
         Ok((Arriving { shared: self.shared, ticket, given: false }, key))
+    }
+
+    /// The body of a job: what the stream brought, or what lies in shared memory instead.
+    fn body(&self, head: &JobHead, on_stream: Bytes) -> Result<Bytes, End> {
+        let violated = |why: String| Err(End::Broken(Closed::Violation(why)));
+        let Some(place) = head.place else { return Ok(on_stream) };
+        if !on_stream.is_empty() || place.len as usize > self.shared.limits.body {
+            return violated(format!("{} names a body in memory that it cannot have", head.ticket));
+        }
+        match self.shared.memory.upgrade() {
+            Some(memory) => memory.take(place).or_else(|outside| violated(outside.to_string())),
+            // It went with the connection, which another task has ended. Otherwise there never was any.
+            None if self.shared.connection.close_reason().is_some() => Err(End::Stopped),
+            None => violated(format!("{} has its body in memory, and none is shared", head.ticket)),
+        }
     }
 
     /// Gives jobs to the worker but for those that were cancelled on their way; all of them where there

@@ -1,7 +1,7 @@
 //! A greeted connection, from the worker's side.
 
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use queue::{Key, Ticket, WorkerId};
@@ -10,11 +10,13 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
 
+use super::connect::Greeted;
 use super::hand_in::{self, Reply};
 use super::table::{Cancel, Table};
 use crate::close::Closed;
 use crate::control::{self, Beat};
 use crate::framing::Limits;
+use crate::memory::Window;
 use crate::protocol::{Control, HelloKey, MAX_KEYS, Welcome, cut, stream_limit};
 use crate::stream::FrameReader;
 use crate::task::Message;
@@ -66,6 +68,8 @@ pub(super) struct Shared {
     welcome: Welcome,
     pub(super) limits: Limits,
     pub(super) table: Table,
+    /// What the server shares; the connection's task owns it.
+    pub(super) memory: Weak<Window>,
     control: mpsc::Sender<Control>,
     closed: OnceLock<Closed>,
     /// The most credit ever given: what the server may have sent on the strength of it.
@@ -85,11 +89,11 @@ pub(super) fn start(
     endpoint: Endpoint,
     connection: Connection,
     credit: u32,
-    welcome: Welcome,
     limits: Limits,
-    send: SendStream,
-    reader: FrameReader,
+    greeted: Greeted,
 ) -> (Node, Jobs) {
+    let Greeted { welcome, send, reader, memory } = greeted;
+    let memory = memory.map(Arc::new);
     let (control, controls) = mpsc::channel(CONTROLS);
     let (event, events) = mpsc::channel(EVENTS);
     let beat = Beat {
@@ -105,11 +109,16 @@ pub(super) fn start(
         welcome,
         limits,
         table: Table::new(),
+        memory: memory.as_ref().map(Arc::downgrade).unwrap_or_default(),
         control,
         closed: OnceLock::new(),
         streams: TaskTracker::new(),
     });
-    tokio::spawn(run(shared.clone(), event, send, controls, reader, beat));
+    let run = run(shared.clone(), event, send, controls, reader, beat);
+    tokio::spawn(async move {
+        run.await;
+        drop(memory);
+    });
     (Node(shared.clone()), Jobs { shared, events })
 }
 
@@ -132,6 +141,11 @@ impl Node {
     /// Abilities that both ends named.
     pub fn capabilities(&self) -> &[String] {
         &self.0.welcome.capabilities
+    }
+
+    /// Whether long bodies come through memory that the server shares. False once the connection has ended.
+    pub fn shares_memory(&self) -> bool {
+        self.0.memory.strong_count() > 0
     }
 
     /// How many jobs are held: arriving, worked on, or cancelled and not let go.

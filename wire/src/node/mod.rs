@@ -33,10 +33,17 @@ pub struct Config {
     pub greeting: Duration,
     /// What QUIC may have in flight.
     pub windows: Windows,
+    /// Whether job bodies may come through shared memory if the server is on this host. Default true.
+    pub shared_memory: bool,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { limits: Limits::default(), greeting: Duration::from_secs(10), windows: Windows::default() }
+        Self {
+            limits: Limits::default(),
+            greeting: Duration::from_secs(10),
+            windows: Windows::default(),
+            shared_memory: true,
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! From a TLS connection to a greeted worker.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use rustls::pki_types::CertificateDer;
@@ -9,7 +11,8 @@ use crate::close::Code;
 use crate::control::{Beat, PRIORITY, broken};
 use crate::framing::Limits;
 use crate::identity::{Subject, subject};
-use crate::protocol::{Hello, MAX_KEYS, Welcome, name_is_good};
+use crate::memory::{self, Arena};
+use crate::protocol::{Hello, MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good};
 use crate::stream::{FrameReader, write};
 
 pub(super) struct Greeted {
@@ -18,6 +21,8 @@ pub(super) struct Greeted {
     pub(super) send: SendStream,
     pub(super) reader: FrameReader,
     pub(super) beat: Beat,
+    /// What it shares with this server.
+    pub(super) memory: Option<Arc<Arena>>,
 }
 
 /// Greets a worker, or says with which code and text to turn it away.
@@ -43,7 +48,11 @@ pub(super) async fn greet(connection: &Connection, config: &Config) -> Result<Gr
         return Err(violation("a name has 1 to 64 bytes, and there are at most 1024 keys".into()));
     }
     hello.credit = hello.credit.min(config.max_credit);
+    let sharing = hello.capabilities.iter().any(|ability| ability == SHARED_MEMORY);
+    let offer = if sharing { offer(connection, config) } else { None };
     hello.capabilities.retain(|ability| config.capabilities.contains(ability));
+    let mut capabilities = hello.capabilities.clone();
+    capabilities.extend(offer.is_some().then(|| SHARED_MEMORY.to_owned()));
     let beat = Beat { every: config.heartbeat, dead_after: config.heartbeat * config.missed.max(1) };
     let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
     let welcome = Welcome {
@@ -51,10 +60,53 @@ pub(super) async fn greet(connection: &Connection, config: &Config) -> Result<Gr
         max_credit: config.max_credit,
         heartbeat_ms: millis(beat.every),
         dead_after_ms: millis(beat.dead_after),
-        capabilities: hello.capabilities.clone(),
+        capabilities,
+        memory: offer.as_ref().map(memory::Offer::told),
     };
     write(&mut send, &welcome, Bytes::new(), Limits::NO_BODY).await.map_err(|e| violation(e.to_string()))?;
-    Ok(Greeted { subject, hello, send, reader, beat })
+    let memory = match offer {
+        Some(offer) => settle(offer, &mut reader).await.map_err(violation)?,
+        None => None,
+    };
+    Ok(Greeted { subject, hello, send, reader, beat, memory })
+}
+
+/// Memory for a worker that dialled in from this host.
+fn offer(connection: &Connection, config: &Config) -> Option<memory::Offer> {
+    let remote = connection.remote_address().ip().to_canonical();
+    let here = connection.local_ip().map(|ip| ip.to_canonical());
+    if !remote.is_loopback() && Some(remote) != here {
+        return None;
+    }
+    // What the credit can have outstanding is all that is ever used.
+    let most = (config.limits.body as u64).saturating_mul(config.max_credit.into());
+    let size = config.shared_memory.min(most).min(memory::MOST) / memory::PAGE * memory::PAGE;
+    if size == 0 {
+        return None;
+    }
+    memory::Offer::new(size)
+        .inspect_err(|error| tracing::warn!(%error, "no memory can be shared with a worker on this host"))
+        .ok()
+}
+
+/// Hands the memory over, or learns that the worker cannot take it.
+async fn settle(offer: memory::Offer, reader: &mut FrameReader) -> Result<Option<Arc<Arena>>, String> {
+    let mut handed = false;
+    let hand_over = async {
+        handed = offer.hand_over().await.inspect_err(|error| tracing::debug!(%error, "no hand-over")).is_ok();
+        std::future::pending::<()>().await;
+    };
+    let taken = tokio::select! {
+        taken = reader.read::<Taken>(Limits::NO_BODY) => taken,
+        () = hand_over => Ok(None),
+    };
+    match taken {
+        Ok(Some((Taken { memory: true }, _))) if handed => Ok(Some(offer.arena())),
+        Ok(Some((Taken { memory: true }, _))) => Err("it has memory that was not handed over".into()),
+        Ok(Some((Taken { memory: false }, _))) => Ok(None),
+        Ok(None) => Err("no word about the memory".into()),
+        Err(e) => Err(broken(e).to_string()),
+    }
 }
 
 /// The protocol that TLS agreed upon.

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use queue::{Key, Ticket};
 use quinn::SendStream;
 
@@ -12,8 +13,9 @@ use super::peer::{Peer, Shared};
 use super::table::Full;
 use crate::close::{CANCELLED, Closed};
 use crate::framing::{FrameError, Limits};
+use crate::memory;
 use crate::process::{Timings, Unprocessed};
-use crate::protocol::{AnswerHead, AnswerResult, JobHead, micros};
+use crate::protocol::{AnswerHead, AnswerResult, JobHead, Place, micros};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
 use crate::task::Message;
 
@@ -69,14 +71,14 @@ impl From<Full> for HandOutError {
 
 impl HandOut {
     /// The head of this job. `key` is left out where the message before on the stream had the same.
-    pub(super) fn head(&self, job: bytes::Bytes, waited: Duration, key: Option<Key>) -> JobHead {
+    pub(super) fn head(&self, job: Bytes, waited: Duration, key: Option<Key>) -> JobHead {
         let budget_left_us = self.budget_left.map(|left| micros(left.saturating_sub(waited)));
-        JobHead { ticket: self.ticket, key, budget_left_us, job }
+        JobHead { ticket: self.ticket, key, budget_left_us, job, place: None }
     }
 }
 
 impl Answer {
-    pub(super) fn new(head: AnswerHead, body: bytes::Bytes) -> Self {
+    pub(super) fn new(head: AnswerHead, body: Bytes) -> Self {
         let result = match head.result {
             AnswerResult::Ok(head) => Ok(Message { head, body }),
             AnswerResult::Bad(text) => Err(Unprocessed::Bad(text)),
@@ -159,9 +161,10 @@ impl Stream {
     /// Waits for the answer, and meanwhile for the job to have arrived.
     async fn answer(
         &mut self,
-        trip: Trip<'_>,
+        trip: Option<Trip<'_>>,
         limits: Limits,
-    ) -> Result<Option<(AnswerHead, bytes::Bytes)>, ReadFailed> {
+    ) -> Result<Option<(AnswerHead, Bytes)>, ReadFailed> {
+        let Some(trip) = trip else { return self.reader.read(limits).await };
         let arrived = self.send.stopped();
         let read = self.reader.read::<AnswerHead>(limits);
         tokio::pin!(arrived, read);
@@ -197,9 +200,11 @@ impl Shared {
     async fn exchange(&self, job: HandOut, message: Message, begun: Instant) -> Result<Answer, HandOutError> {
         let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
         let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
-        let head = job.head(message.head, begun.elapsed(), Some(job.key.clone()));
-        let trip = self.goodput.depart(message.body.len(), self.connection.rtt());
-        match write(&mut stream.send, &head, message.body, self.limits).await {
+        let (place, body) = self.lay(&job.ticket, message.body);
+        let head = JobHead { place, ..job.head(message.head, begun.elapsed(), Some(job.key.clone())) };
+        // What goes another way says nothing about the link.
+        let trip = place.is_none().then(|| self.goodput.depart(body.len(), self.connection.rtt()));
+        match write(&mut stream.send, &head, body, self.limits).await {
             Ok(()) => {}
             Err(WriteFailed::Frame(e)) => return Err(e.into()),
             Err(WriteFailed::Stream(quinn::WriteError::ConnectionLost(_))) => {
@@ -222,6 +227,16 @@ impl Shared {
             Ok(None) | Err(ReadFailed::Stream(_)) => Ok(Answer::none()),
             Err(e) => Err(self.violated(format!("its answer to {}: {e}", job.ticket))),
         }
+    }
+
+    /// Lays a long body into shared memory if there is room; what is left of it goes on the stream.
+    fn lay(&self, ticket: &Ticket, body: Bytes) -> (Option<Place>, Bytes) {
+        let fits = memory::FROM <= body.len() && body.len() <= self.limits.body;
+        let arena = if fits { self.memory.upgrade() } else { None };
+        let Some(lease) = arena.and_then(|arena| arena.lay(&body)) else { return (None, body) };
+        let place = lease.place();
+        self.table.keep(ticket, lease);
+        (Some(place), Bytes::new())
     }
 
     pub(super) fn violated(&self, what: String) -> HandOutError {

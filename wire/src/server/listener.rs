@@ -206,8 +206,10 @@ impl Door {
             greeted.hello,
             self.config.limits,
             self.config.max_credit,
+            greeted.memory,
         );
-        tracing::debug!(%remote, worker = %peer.worker(), "a worker was greeted");
+        let shared_memory = peer.shares_memory();
+        tracing::debug!(%remote, worker = %peer.worker(), shared_memory, "a worker was greeted");
         let accepted = self.accepted.clone();
         // Held as a stranger until the caller takes it, so that a caller that does not look bounds
         // what waits for it.

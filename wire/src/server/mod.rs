@@ -51,6 +51,10 @@ pub struct Config {
     pub windows: Windows,
     /// Optional abilities of this end.
     pub capabilities: Vec<String>,
+    /// The most memory, in bytes, that is shared with one worker on this host for the bodies of its jobs; 0
+    /// for none. It is taken as it is needed, and a body that finds no room travels on its stream.
+    /// Default 256 MiB.
+    pub shared_memory: u64,
 }
 
 impl Default for Config {
@@ -65,6 +69,7 @@ impl Default for Config {
             missed: 3,
             windows: Windows::default(),
             capabilities: Vec::new(),
+            shared_memory: 256 << 20,
         }
     }
 }

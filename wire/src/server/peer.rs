@@ -1,7 +1,7 @@
 //! A greeted worker: [`Peer`] hands out, [`Events`] tells what it says on its own account.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
 use queue::{Ticket, WorkerId};
@@ -13,6 +13,7 @@ use super::table::{Cancel, Table};
 use crate::close::Closed;
 use crate::control::{self, Beat};
 use crate::framing::Limits;
+use crate::memory::Arena;
 use crate::protocol::{Control, Hello, HelloKey, MAX_KEYS, cut};
 use crate::stream::FrameReader;
 
@@ -46,6 +47,8 @@ pub(super) struct Shared {
     max_credit: u32,
     pub(super) table: Table,
     pub(super) goodput: Goodput,
+    /// What is shared with the worker; the driver owns it, so that it ends with the connection.
+    pub(super) memory: Weak<Arena>,
     control: mpsc::Sender<Control>,
     /// Set once, by whoever ends the connection first.
     closed: OnceLock<Closed>,
@@ -61,6 +64,7 @@ pub struct Events {
 /// What the connection's own task needs.
 pub(super) struct Driver {
     shared: Arc<Shared>,
+    memory: Option<Arc<Arena>>,
     events: mpsc::Sender<Event>,
     control: mpsc::Receiver<Control>,
 }
@@ -74,6 +78,7 @@ pub(super) fn new(
     hello: Hello,
     limits: Limits,
     max_credit: u32,
+    memory: Option<Arc<Arena>>,
 ) -> (Peer, Events, Driver) {
     let outstanding = max_credit as usize * 2 + 8;
     // One cancel for each hand-out, and a drain or two: a full channel means a stuck worker.
@@ -88,10 +93,11 @@ pub(super) fn new(
         max_credit,
         table,
         goodput: Goodput::default(),
+        memory: memory.as_ref().map(Arc::downgrade).unwrap_or_default(),
         control,
         closed: OnceLock::new(),
     });
-    let driver = Driver { shared: shared.clone(), events: event, control: controls };
+    let driver = Driver { shared: shared.clone(), memory, events: event, control: controls };
     (Peer(shared.clone()), Events { shared, events }, driver)
 }
 
@@ -120,6 +126,12 @@ impl Peer {
     /// half minute. It says what was reached, so it is no more than a guess at what could be.
     pub fn bytes_per_s(&self) -> Option<f64> {
         self.0.goodput.bytes_per_s()
+    }
+
+    /// Whether long bodies go to the worker through memory, since it is on this host. False once the
+    /// connection has ended.
+    pub fn shares_memory(&self) -> bool {
+        self.0.memory.strong_count() > 0
     }
 
     /// How many hand-outs are not over, cancelled ones that were not released included.
@@ -195,7 +207,7 @@ impl Shared {
 impl Driver {
     /// Runs the connection until it ends.
     pub(super) async fn run(self, send: SendStream, mut reader: FrameReader, beat: Beat) {
-        let Self { shared, events, control } = self;
+        let Self { shared, memory, events, control } = self;
         let closed = tokio::select! {
             biased;
             error = shared.connection.closed() => Closed::from_quic(error),
@@ -206,6 +218,7 @@ impl Driver {
             },
         };
         shared.close(closed.clone());
+        drop(memory);
         let _ = shared.closed.set(closed);
         tracing::debug!(worker = %shared.worker, reason = ?shared.closed.get(), "a worker's connection ended");
     }

@@ -7,13 +7,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use queue::Ticket;
 use tokio::sync::oneshot;
 
+use crate::memory::Lease;
+
 /// Never locked over an await; each method is one step.
 #[derive(Debug)]
 pub(super) struct Table {
-    live: Mutex<HashMap<Ticket, State>>,
+    live: Mutex<HashMap<Ticket, Live>>,
     /// More than credit allows, since lowered credit bites late; a guard against a caller that never
     /// looks at credit.
     limit: usize,
+}
+
+#[derive(Debug)]
+struct Live {
+    state: State,
+    /// The shared memory that its body is in: the worker may look there until the ticket is over.
+    body: Option<Lease>,
 }
 
 #[derive(Debug)]
@@ -44,7 +53,7 @@ impl Table {
         Self { live: Mutex::default(), limit }
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<Ticket, State>> {
+    fn live(&self) -> MutexGuard<'_, HashMap<Ticket, Live>> {
         // No step panics in the middle of a change, so a poisoned table is a whole one.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -69,9 +78,16 @@ impl Table {
         match live.entry(ticket) {
             Entry::Occupied(_) => Err(Full::Duplicate),
             Entry::Vacant(place) => {
-                place.insert(state);
+                place.insert(Live { state, body: None });
                 Ok(())
             }
+        }
+    }
+
+    /// Keeps the memory of the hand-out's body until the hand-out is over.
+    pub(super) fn keep(&self, ticket: &Ticket, body: Lease) {
+        if let Some(live) = self.live().get_mut(ticket) {
+            live.body = Some(body);
         }
     }
 
@@ -79,14 +95,14 @@ impl Table {
     pub(super) fn answered(&self, ticket: &Ticket) -> bool {
         let mut live = self.live();
         match live.get(ticket) {
-            Some(State::Running(_)) => live.remove(ticket).is_some(),
+            Some(Live { state: State::Running(_), .. }) => live.remove(ticket).is_some(),
             _ => false,
         }
     }
 
     pub(super) fn cancel(&self, ticket: &Ticket) -> Cancel {
         match self.live().get_mut(ticket) {
-            Some(state @ State::Running(_)) => {
+            Some(Live { state: state @ State::Running(_), .. }) => {
                 *state = State::Cancelled;
                 Cancel::Tell
             }
@@ -98,7 +114,7 @@ impl Table {
     pub(super) fn released(&self, ticket: &Ticket) -> bool {
         let mut live = self.live();
         match live.get(ticket) {
-            Some(State::Cancelled) => live.remove(ticket).is_some(),
+            Some(Live { state: State::Cancelled, .. }) => live.remove(ticket).is_some(),
             _ => false,
         }
     }

@@ -24,6 +24,15 @@ pub(crate) struct Site {
     pub(crate) listener: Listener,
 }
 
+/// Whether bodies go through shared memory: the tests of the lane run both ways.
+pub(crate) fn shared() -> bool {
+    env!("CARGO_CRATE_NAME") == "lane_shared"
+}
+
+pub(crate) fn node_config() -> node::Config {
+    node::Config { shared_memory: shared(), ..node::Config::default() }
+}
+
 impl Site {
     pub(crate) fn new(config: server::Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
@@ -46,11 +55,12 @@ impl Site {
         let (server, worker) = soon(async {
             tokio::join!(
                 self.listener.accept(),
-                node::connect(&addr, identity, hello, node::Config::default())
+                node::connect(&addr, identity, hello, node_config())
             )
         })
         .await;
         let ((peer, events), (node, jobs)) = (server.unwrap(), worker.unwrap());
+        assert_eq!((peer.shares_memory(), node.shares_memory()), (shared(), shared()));
         (peer, events, node, jobs)
     }
 }
