@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use framelane_wire::identity::{Authority, Identity, TokenOptions};
-use framelane_wire::node::{self, Event, Hello};
+use framelane_wire::node::{self, Event, Hello, Job};
 use framelane_wire::server::{Config, Events, HandOut, Listener, Peer};
 use framelane_wire::{Message, Timings};
 use futures_util::StreamExt;
@@ -30,7 +30,9 @@ const TOKEN: &str = "FRAMELANE_SAME_HOST_TOKEN";
 fn main() -> Result<(), Failed> {
     match std::env::var(SERVER) {
         // One thread: a worker has one core here, as the server has.
-        Ok(server) => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work(server)),
+        Ok(server) => {
+            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work(server))
+        }
         Err(_) => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure()),
     }
 }
@@ -43,9 +45,11 @@ async fn work(server: String) -> Result<(), Failed> {
     let (_node, mut jobs) = node::connect(&server, &identity, hello, config).await?;
     loop {
         match jobs.next().await {
-            Event::Job { message, reply, .. } => {
-                let body = Bytes::from(picked(&message.body));
-                reply.send(Ok(Message { head: message.head, body }), Timings::default());
+            Event::Jobs(jobs) => {
+                for Job { message, reply, .. } in jobs {
+                    let body = Bytes::from(picked(&message.body));
+                    reply.send(Ok(Message { head: message.head, body }), Timings::default());
+                }
             }
             Event::Closed(_) => return Ok(()),
             _ => {}
@@ -76,7 +80,12 @@ async fn measure() -> Result<(), Failed> {
     }
     // As a camera's pictures: none is in a cache because it was just sent.
     let bodies: Vec<Bytes> = (0..8u32)
-        .map(|n| (0..SIZE as u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ n as u8).collect::<Vec<_>>().into())
+        .map(|n| {
+            (0..SIZE as u32)
+                .map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 ^ n as u8)
+                .collect::<Vec<_>>()
+                .into()
+        })
         .collect();
     let mut load = Load { peers, bodies, next: 0 };
     println!("shared memory: {}", load.peers[0].0.shares_memory());

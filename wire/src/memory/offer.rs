@@ -47,8 +47,7 @@ impl Offer {
         let name = format!("framelane/{name}");
         let listener = Std::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
         listener.set_nonblocking(true)?;
-        let told =
-            MemoryOffer { socket: name, secret: Bytes::copy_from_slice(secret), size };
+        let told = MemoryOffer { socket: name, secret: Bytes::copy_from_slice(secret), size };
         Ok(Self { listener: UnixListener::from_std(listener)?, told, arena: Arc::new(Arena::new(size)?) })
     }
 
@@ -90,7 +89,8 @@ pub(crate) async fn accept(offer: &MemoryOffer) -> Result<Window, NotShared> {
     if !sensible(offer.size) {
         return Err(NotShared::Wrong(format!("cannot have a size of {} bytes", offer.size)));
     }
-    let file = timeout(PATIENCE, fetch(offer)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let file =
+        timeout(PATIENCE, fetch(offer)).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
     Window::open(file, offer.size)
 }
 

@@ -53,10 +53,7 @@ impl Site {
     pub(crate) async fn join(&self, identity: &Identity, hello: Hello) -> (Peer, Events, Node, Jobs) {
         let addr = self.addr();
         let (server, worker) = soon(async {
-            tokio::join!(
-                self.listener.accept(),
-                node::connect(&addr, identity, hello, node_config())
-            )
+            tokio::join!(self.listener.accept(), node::connect(&addr, identity, hello, node_config()))
         })
         .await;
         let ((peer, events), (node, jobs)) = (server.unwrap(), worker.unwrap());
