@@ -106,11 +106,15 @@ async fn fetch(offer: &MemoryOffer) -> Result<File, NotShared> {
 /// Only root and this process's own user: those who could look into its memory anyway.
 fn check_user(stream: &UnixStream) -> io::Result<()> {
     let (theirs, ours) = (stream.peer_cred()?.uid(), rustix::process::geteuid().as_raw());
-    if theirs == ours || theirs == 0 {
+    if may_share(theirs, ours) {
         return Ok(());
     }
     let why = format!("user {theirs} is at the other end, and this is user {ours}");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
+}
+
+pub(super) fn may_share(theirs: u32, ours: u32) -> bool {
+    theirs == ours || theirs == 0
 }
 
 /// Takes the same time wherever they differ.
