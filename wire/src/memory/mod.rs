@@ -54,7 +54,8 @@ mod file;
 mod offer;
 #[cfg(target_os = "linux")]
 mod ranges;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 #[cfg(target_os = "linux")]
 mod window;
