@@ -74,6 +74,8 @@ pub struct Label {
     pub kind: &'static str,
     /// Where it dialled from, for one that did.
     pub remote: Option<SocketAddr>,
+    /// Whether long bodies reach it through memory that it shares with this process.
+    pub shared_memory: bool,
 }
 
 /// A lane at one moment.

@@ -37,6 +37,7 @@ impl Backend {
             name: view.label.name,
             kind: if view.label.kind == "quic" { api::WorkerKind::Quic } else { api::WorkerKind::Local },
             remote: view.label.remote.map(|remote| remote.to_string()),
+            shared_memory: view.label.shared_memory,
             keys: keys.collect(),
             credit: view.credit,
             outstanding: view.outstanding,

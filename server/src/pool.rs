@@ -88,7 +88,8 @@ async fn accept(listener: Arc<Listener>, coordinator: Coordinator, max_credit: u
         let coordinator = coordinator.clone();
         peers.spawn(async move {
             let (worker, name, remote) = (peer.worker(), peer.hello().name.clone(), peer.remote());
-            tracing::info!(%worker, name, %remote, "worker joined");
+            let shared_memory = peer.shares_memory();
+            tracing::info!(%worker, name, %remote, shared_memory, "worker joined");
             match lane::quic::run(coordinator, peer, events, config).await {
                 Ok(reason) => tracing::info!(%worker, name, %reason, "worker left"),
                 Err(stopped) => tracing::debug!(%worker, name, %stopped, "worker let go"),

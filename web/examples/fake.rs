@@ -102,6 +102,7 @@ fn worker(name: &str, kind: WorkerKind, remote: Option<&str>, answered: u64) -> 
         name: name.to_owned(),
         kind,
         remote: remote.map(str::to_owned),
+        shared_memory: false,
         keys: vec![WorkerKey { task: "detect".to_owned(), model: Some("nanodet".to_owned()), warm: true }],
         credit: 3,
         outstanding: (answered % 4) as u32,

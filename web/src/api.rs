@@ -216,6 +216,9 @@ pub struct Worker {
     pub kind: WorkerKind,
     /// Its address; none in this process.
     pub remote: Option<String>,
+    /// Whether it is on the server's host and gets pictures through shared memory instead of QUIC.
+    #[serde(default)]
+    pub shared_memory: bool,
     /// What it can do.
     pub keys: Vec<WorkerKey>,
     /// How many tasks it may hold at a time.

@@ -65,6 +65,8 @@ const WORKER_CREDIT: (&str, &str) =
     ("framelane_worker_credit_tasks", "How many tasks the worker may hold at a time");
 const WORKER_OUTSTANDING: (&str, &str) =
     ("framelane_worker_outstanding_tasks", "How many tasks the worker holds");
+const WORKER_SHARED_MEMORY: (&str, &str) =
+    ("framelane_worker_shared_memory", "Connections of the worker that get bodies through shared memory");
 const WORKER_ANSWERED: (&str, &str) =
     ("framelane_worker_answered_tasks", "Answers of the worker that counted, since it connected");
 
@@ -152,7 +154,7 @@ impl Collector for Scrape {
 
         // A worker that connects again before its old connection is given up is there twice, and the
         // same labels may not be.
-        let mut sums: BTreeMap<_, [u64; 4]> = BTreeMap::new();
+        let mut sums: BTreeMap<_, [u64; 5]> = BTreeMap::new();
         for worker in workers {
             let labels = [
                 ("worker", worker.id.as_str()),
@@ -164,12 +166,14 @@ impl Collector for Scrape {
             sum[1] += u64::from(worker.credit);
             sum[2] += u64::from(worker.outstanding);
             sum[3] += worker.answered;
+            sum[4] += u64::from(worker.shared_memory);
         }
         let of = |i: usize| sums.iter().map(move |(labels, sum)| (*labels, sum[i]));
         gauges(&mut encoder, WORKERS, of(0))?;
         gauges(&mut encoder, WORKER_CREDIT, of(1))?;
         gauges(&mut encoder, WORKER_OUTSTANDING, of(2))?;
-        counters(&mut encoder, WORKER_ANSWERED, of(3))
+        counters(&mut encoder, WORKER_ANSWERED, of(3))?;
+        gauges(&mut encoder, WORKER_SHARED_MEMORY, of(4))
     }
 }
 
@@ -208,6 +212,7 @@ mod tests {
             name: "gpu \"one\"\n".to_owned(),
             kind: WorkerKind::Quic,
             remote: None,
+            shared_memory: true,
             keys: Vec::new(),
             credit: 3,
             outstanding: 2,
@@ -259,6 +264,7 @@ mod tests {
             "framelane_sent_bytes_total{stream=\"door\",worker=\"w7\",encoding=\"jpeg\"} 99",
             &format!("framelane_worker_connections{{worker=\"1\",{name},kind=\"quic\"}} 2"),
             &format!("framelane_worker_answered_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 40"),
+            &format!("framelane_worker_shared_memory{{worker=\"2\",{name},kind=\"quic\"}} 1"),
             "# EOF",
         ] {
             assert!(scrape.lines().any(|l| l == line), "{line} not in\n{scrape}");

@@ -47,6 +47,9 @@ pub(crate) struct Config {
     /// it to start it again. 0: never.
     #[arg(long, env = "FRAMELANE_WORKER_HANG_AFTER", value_name = "SECONDS", default_value_t = 30)]
     hang_after: u32,
+    /// Get all pictures over QUIC, also from a server on this machine, which could share memory.
+    #[arg(long, env = "FRAMELANE_WORKER_NO_SHARED_MEMORY")]
+    no_shared_memory: bool,
     /// End when the connection is lost, instead of connecting again.
     #[arg(long)]
     once: bool,
@@ -66,11 +69,14 @@ impl Config {
     }
 
     pub(crate) fn node(&self) -> node::Config {
+        let defaults = node::Config::new(self.server.clone(), self.name());
+        let wire = wire::node::Config { shared_memory: !self.no_shared_memory, ..defaults.wire };
         node::Config {
+            wire,
             credit: self.credit,
             abilities: zoo::ABILITIES.map(str::to_owned).to_vec(),
             reconnect: !self.once,
-            ..node::Config::new(self.server.clone(), self.name())
+            ..defaults
         }
     }
 

@@ -98,7 +98,7 @@ pub async fn run(
     }
     let keys = processors.keys().map(|key| LaneKey { key: key.clone(), warm: true }).collect();
     let credit = config.credit.get().max(threads);
-    let label = Label { name: config.name, kind: "local", remote: None };
+    let label = Label { name: config.name, kind: "local", remote: None, shared_memory: false };
     let (orders, reporter) =
         coordinator.join(Join { worker: config.worker, label, keys, credit, max_credit: credit }).await?;
     let orders = Arc::new(Mutex::new(orders));

@@ -76,7 +76,12 @@ pub async fn run(
     let (orders, reporter) = coordinator
         .join(Join {
             worker: peer.worker(),
-            label: Label { name: hello.name.clone(), kind: "quic", remote: Some(peer.remote()) },
+            label: Label {
+                name: hello.name.clone(),
+                kind: "quic",
+                remote: Some(peer.remote()),
+                shared_memory: peer.shares_memory(),
+            },
             keys: lane_keys(hello.keys.clone()),
             credit: hello.credit,
             max_credit: config.max_credit,

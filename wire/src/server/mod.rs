@@ -14,6 +14,9 @@ mod goodput;
 mod greet;
 mod hand_out;
 mod listener;
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod memory_tests;
 mod peer;
 mod table;
 #[cfg(test)]

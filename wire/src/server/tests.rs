@@ -18,25 +18,25 @@ use crate::stream::{FrameReader, write};
 use crate::tls::{self, SERVER_NAME};
 use crate::{Message, Timings, Unprocessed, transport};
 
-const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(super) const LOOPBACK: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-async fn soon<F: Future>(future: F) -> F::Output {
+pub(super) async fn soon<F: Future>(future: F) -> F::Output {
     tokio::time::timeout(Duration::from_secs(20), future).await.expect("nothing came within 20 s")
 }
 
-struct Site {
+pub(super) struct Site {
     _dir: tempfile::TempDir,
-    authority: Authority,
-    listener: Listener,
+    pub(super) authority: Authority,
+    pub(super) listener: Listener,
     config: Config,
 }
 
-fn site() -> Site {
+pub(super) fn site() -> Site {
     site_with(Config::default())
 }
 
 /// Where strangers have little time.
-fn hasty() -> Site {
+pub(super) fn hasty() -> Site {
     site_with(Config { greeting: Duration::from_secs(1), ..Config::default() })
 }
 
@@ -48,13 +48,13 @@ fn site_with(config: Config) -> Site {
 }
 
 impl Site {
-    async fn identity(&self) -> Identity {
+    pub(super) async fn identity(&self) -> Identity {
         let token = self.authority.token(TokenOptions::default()).unwrap();
         soon(Identity::enrol(&self.listener.local_addr().to_string(), &token, "w")).await.unwrap()
     }
 
     /// Past TLS, and no further. Keeps the endpoint alive.
-    async fn dial(&self, tls: QuicClientConfig) -> (Endpoint, Connection) {
+    pub(super) async fn dial(&self, tls: QuicClientConfig) -> (Endpoint, Connection) {
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
         config.transport_config(transport::config(self.config.windows, 100, 100, Duration::from_secs(30)));
         let endpoint = transport::endpoint(LOOPBACK, None).unwrap();
@@ -99,7 +99,7 @@ impl Rogue {
 }
 
 /// The code with which the server ended the connection.
-async fn code(connection: &Connection) -> VarInt {
+pub(super) async fn code(connection: &Connection) -> VarInt {
     match soon(connection.closed()).await {
         ConnectionError::ApplicationClosed(close) => close.error_code,
         other => panic!("closed otherwise: {other}"),
@@ -112,7 +112,7 @@ async fn frame(stream: &mut SendStream, lengths: [u32; 2], content: &[u8]) {
     stream.write_all(content).await.unwrap();
 }
 
-fn job(seq: u64) -> HandOut {
+pub(super) fn job(seq: u64) -> HandOut {
     let key = queue::Key { task: queue::TaskName::new("t").unwrap(), model: None };
     let ticket = queue::Ticket { flow: queue::FlowId(0), seq: queue::Seq(seq), part: 0, attempt: 1 };
     HandOut { ticket, key, budget_left: None }

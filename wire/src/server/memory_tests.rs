@@ -1,0 +1,185 @@
+//! Shared memory between peers that do not keep to the protocol.
+
+use quinn::{Connection, Endpoint, RecvStream, SendStream};
+
+use super::tests::{LOOPBACK, Site, code, hasty, job, site, soon};
+use super::{Event, HandOutError};
+use crate::close::{Closed, Code};
+use crate::framing::Limits;
+use crate::memory::{self, PAGE, Window};
+use crate::protocol::{Control, Hello, JobHead, MemoryOffer, Place, SHARED_MEMORY, Taken, Welcome};
+use crate::stream::{FrameReader, write};
+use crate::{Message, node, tls, transport};
+use bytes::Bytes;
+
+/// A worker that has been offered memory, up to there.
+struct Offered {
+    _endpoint: Endpoint,
+    connection: Connection,
+    send: SendStream,
+    _reader: FrameReader,
+    offer: MemoryOffer,
+}
+
+async fn offered(site: &Site) -> Offered {
+    let (endpoint, connection) = site.dial(site.identity().await.tls().unwrap()).await;
+    let (mut send, recv) = connection.open_bi().await.unwrap();
+    let capabilities = vec![SHARED_MEMORY.to_owned()];
+    let hello = Hello { name: "rogue".into(), keys: vec![], credit: 4, capabilities };
+    write(&mut send, &hello, Bytes::new(), Limits::NO_BODY).await.unwrap();
+    let mut reader = FrameReader::new(recv);
+    let (welcome, _) = soon(reader.read::<Welcome>(Limits::NO_BODY)).await.unwrap().unwrap();
+    assert_eq!(welcome.capabilities, [SHARED_MEMORY]);
+    Offered { _endpoint: endpoint, connection, send, _reader: reader, offer: welcome.memory.unwrap() }
+}
+
+async fn say(send: &mut SendStream, memory: bool) {
+    write(send, &Taken { memory }, Bytes::new(), Limits::NO_BODY).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_has_what_it_was_not_given_is_turned_away() {
+    let site = site();
+    let mut worker = offered(&site).await;
+    say(&mut worker.send, true).await;
+    assert_eq!(code(&worker.connection).await, Code::Violation.varint());
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_say_whether_it_has_it_is_let_go() {
+    let site = hasty();
+    let worker = offered(&site).await;
+    assert_eq!(code(&worker.connection).await, Code::NoHello.varint());
+    assert!(memory::accept(&worker.offer).await.is_err(), "the offer is withdrawn");
+}
+
+#[tokio::test]
+async fn a_body_stays_in_memory_until_its_ticket_is_over() {
+    let site = site();
+    let mut worker = offered(&site).await;
+    let window: Window = soon(memory::accept(&worker.offer)).await.unwrap();
+    say(&mut worker.send, true).await;
+    let (peer, mut events) = soon(site.listener.accept()).await.unwrap();
+    let used = || peer.0.memory.upgrade().unwrap().used();
+    let body = Bytes::from((0..200_000u32).map(|n| n as u8).collect::<Vec<_>>());
+    let pending = tokio::spawn(
+        peer.hand_out(job(1), Message { head: Bytes::from_static(b"\xf6"), body: body.clone() }),
+    );
+    let (_send, recv) = soon(worker.connection.accept_bi()).await.unwrap();
+    let (head, on_stream) =
+        soon(FrameReader::new(recv).read::<JobHead>(Limits::default())).await.unwrap().unwrap();
+    assert!(on_stream.is_empty());
+    assert_eq!(window.take(head.place.unwrap()).unwrap(), body);
+    assert_eq!(used(), 1);
+    peer.cancel(job(1).ticket);
+    assert_eq!(soon(pending).await.unwrap(), Err(HandOutError::Cancelled));
+    assert_eq!(used(), 1, "the worker may be reading it");
+    let released = Control::Released { ticket: job(1).ticket };
+    write(&mut worker.send, &released, Bytes::new(), Limits::NO_BODY).await.unwrap();
+    assert_eq!(soon(events.next()).await, Event::Released(job(1).ticket));
+    assert_eq!(used(), 0);
+    // A short body travels with its head.
+    let _pending =
+        tokio::spawn(peer.hand_out(job(2), Message { body: body.slice(..100), ..Message::default() }));
+    let (_send, recv) = soon(worker.connection.accept_bi()).await.unwrap();
+    let (head, on_stream) =
+        soon(FrameReader::new(recv).read::<JobHead>(Limits::default())).await.unwrap().unwrap();
+    assert_eq!((head.place, on_stream.len(), used()), (None, 100, 0));
+}
+
+/// A server that greets one worker as a test wants: with an offer of `size` bytes, or none.
+async fn greeted(site: &Site, offer: Option<MemoryOffer>) -> (Endpoint, Rogue) {
+    let (chain, key) = site.authority.server_certificate().unwrap();
+    let server = tls::server(chain, key, site.authority.certificate()).unwrap();
+    let server = quinn::ServerConfig::with_crypto(std::sync::Arc::new(server));
+    let endpoint = transport::endpoint(LOOPBACK, Some(server)).unwrap();
+    (endpoint.clone(), Rogue { endpoint, offer })
+}
+
+struct Rogue {
+    endpoint: Endpoint,
+    offer: Option<MemoryOffer>,
+}
+
+impl Rogue {
+    async fn greet(self) -> (Connection, SendStream, RecvStream) {
+        let connection = soon(self.endpoint.accept()).await.unwrap().await.unwrap();
+        let (mut send, recv) = soon(connection.accept_bi()).await.unwrap();
+        let welcome = Welcome {
+            worker: 1,
+            max_credit: 4,
+            heartbeat_ms: 1000,
+            dead_after_ms: 20_000,
+            capabilities: vec![],
+            memory: self.offer,
+        };
+        write(&mut send, &welcome, Bytes::new(), Limits::NO_BODY).await.unwrap();
+        (connection, send, recv)
+    }
+}
+
+fn hello() -> Hello {
+    Hello { name: "w".into(), keys: vec![], credit: 4, capabilities: vec![] }
+}
+
+#[tokio::test]
+async fn a_worker_ends_the_connection_over_a_file_that_was_not_offered() {
+    let site = site();
+    // A good file of another size than was announced, and an offer that was not asked for.
+    for asked in [true, false] {
+        let real = memory::Offer::new(4 * PAGE).unwrap();
+        let offer = MemoryOffer { size: 8 * PAGE, ..real.told() };
+        let handing = tokio::spawn(async move { real.hand_over().await });
+        let (endpoint, rogue) = greeted(&site, Some(offer)).await;
+        let addr = endpoint.local_addr().unwrap().to_string();
+        let server = tokio::spawn(rogue.greet());
+        let config = node::Config { shared_memory: asked, ..node::Config::default() };
+        let refused = soon(node::connect(&addr, &site.identity().await, hello(), config)).await;
+        assert!(matches!(refused, Err(node::ConnectError::Greeting { .. })), "{refused:?}");
+        assert_eq!(code(&server.await.unwrap().0).await, Code::Violation.varint());
+        handing.abort();
+    }
+}
+
+#[tokio::test]
+async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
+    let site = site();
+    let size = 16 * PAGE;
+    let place = |at, len| Some(Place { at, len });
+    for (shares, place, body) in [
+        (false, place(0, 20_000), 0),
+        (true, place(size, 1), 0),
+        (true, place(size - 1, 2), 0),
+        (true, place(u64::MAX, u32::MAX), 0),
+        (true, place(u64::MAX, 1), 0),
+        (true, place(0, 20_000), 1),
+    ] {
+        let real = memory::Offer::new(size).unwrap();
+        let offer = shares.then(|| real.told());
+        let handing = tokio::spawn(async move { real.hand_over().await.map(|()| real) });
+        let (endpoint, rogue) = greeted(&site, offer).await;
+        let addr = endpoint.local_addr().unwrap().to_string();
+        let server = tokio::spawn(rogue.greet());
+        let mut config = node::Config::default();
+        // So that a length of 4 GiB is no matter of the limit.
+        config.limits.body = u32::MAX as usize;
+        let connected = soon(node::connect(&addr, &site.identity().await, hello(), config)).await;
+        let (node, mut jobs) = connected.unwrap();
+        assert_eq!(node.shares_memory(), shares);
+        let (connection, _send, _recv) = server.await.unwrap();
+        let job = job(1);
+        let head = JobHead {
+            ticket: job.ticket,
+            key: Some(job.key),
+            budget_left_us: None,
+            job: Bytes::from_static(b"\xf6"),
+            place,
+        };
+        let (mut send, _answers) = connection.open_bi().await.unwrap();
+        write(&mut send, &head, Bytes::from(vec![0; body]), Limits::default()).await.unwrap();
+        let closed = soon(jobs.next()).await;
+        assert!(matches!(closed, node::Event::Closed(Closed::Violation(_))), "{place:?}: {closed:?}");
+        assert_eq!(code(&connection).await, Code::Violation.varint());
+        handing.abort();
+    }
+}
