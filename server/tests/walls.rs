@@ -48,6 +48,7 @@ const HOME: &[(&str, &str)] = &[
     ("quinn", "framelane-wire"),
     ("rustls", "framelane-wire"),
     ("rcgen", "framelane-wire"),
+    ("vm-memory", "framelane-wire"),
     ("ciborium", "framelane-wire"),
     ("warp", "framelane-web"),
     ("jpeg", "framelane-models"),
