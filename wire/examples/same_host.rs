@@ -30,10 +30,8 @@ const TOKEN: &str = "FRAMELANE_SAME_HOST_TOKEN";
 fn main() -> Result<(), Failed> {
     match std::env::var(SERVER) {
         // One thread: a worker has one core here, as the server has.
-        Ok(server) => {
-            tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work(server))
-        }
-        Err(_) => tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(measure()),
+        Ok(server) => { let rt = match std::env::var("WT").as_deref() { Ok("1") => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?, _ => tokio::runtime::Builder::new_current_thread().enable_all().build()? }; rt.block_on(async { tokio::spawn(work(server)).await? }) }
+        Err(_) => { let rt = match std::env::var("RT").as_deref() { Ok("1") => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?, Ok("2") => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?, _ => tokio::runtime::Builder::new_current_thread().enable_all().build()? }; rt.block_on(async { tokio::spawn(measure()).await? }) },
     }
 }
 
@@ -113,7 +111,7 @@ impl Load {
             pending.push(self.hand_out(n % WORKERS));
         }
         while let Some(worker) = pending.next().await {
-            let worker = worker?;
+            let worker = worker??;
             done += 1;
             if begin.elapsed() < time {
                 pending.push(self.hand_out(worker));
@@ -126,7 +124,7 @@ impl Load {
         let (begin, mut times) = (Instant::now(), Vec::new());
         while begin.elapsed() < time {
             let begin = Instant::now();
-            self.hand_out(0).await?;
+            self.hand_out(0).await??;
             times.push(begin.elapsed());
         }
         times.sort_unstable();
@@ -134,7 +132,7 @@ impl Load {
     }
 
     /// Hands the next body out, checks the answer, and gives the worker's number back.
-    fn hand_out(&mut self, worker: usize) -> impl Future<Output = Result<usize, Failed>> + use<> {
+    fn hand_out(&mut self, worker: usize) -> tokio::task::JoinHandle<Result<usize, Failed>> {
         self.next += 1;
         let job = HandOut {
             ticket: Ticket { flow: FlowId(0), seq: Seq(self.next), part: 0, attempt: 1 },
@@ -144,10 +142,11 @@ impl Load {
         let body = self.bodies[self.next as usize % self.bodies.len()].clone();
         let message = Message { head: Bytes::from_static(&[0xf6]), body: body.clone() };
         let answer = self.peers[worker].0.hand_out(job, message);
-        async move {
+        // As a lane does it.
+        tokio::spawn(async move {
             let answer = answer.await?.result?;
             if answer.body != picked(&body) { Err("a wrong answer".into()) } else { Ok(worker) }
-        }
+        })
     }
 }
 
