@@ -28,11 +28,14 @@ const SERVER: &str = "FRAMELANE_SAME_HOST_SERVER";
 const TOKEN: &str = "FRAMELANE_SAME_HOST_TOKEN";
 
 fn main() -> Result<(), Failed> {
-    match std::env::var(SERVER) {
-        // One thread: a worker has one core here, as the server has.
-        Ok(server) => { let rt = match std::env::var("WT").as_deref() { Ok("1") => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?, _ => tokio::runtime::Builder::new_current_thread().enable_all().build()? }; rt.block_on(async { tokio::spawn(work(server)).await? }) }
-        Err(_) => { let rt = match std::env::var("RT").as_deref() { Ok("1") => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?, Ok("2") => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?, _ => tokio::runtime::Builder::new_current_thread().enable_all().build()? }; rt.block_on(async { tokio::spawn(measure()).await? }) },
-    }
+    // One thread: each has one core here. The streams are driven by another task than hands out or works.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    runtime.block_on(async {
+        match std::env::var(SERVER) {
+            Ok(server) => tokio::spawn(work(server)).await?,
+            Err(_) => tokio::spawn(measure()).await?,
+        }
+    })
 }
 
 async fn work(server: String) -> Result<(), Failed> {
