@@ -19,11 +19,13 @@ pub mod task;
 
 mod close;
 mod control;
+mod exchange;
 mod memory;
 mod repr;
 mod stream;
 mod tls;
 mod transport;
+mod version;
 
 pub use close::Closed;
 pub use process::{BoxError, Factory, Process, Processor, Timings, Unprocessed, erase, factory};
