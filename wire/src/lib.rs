@@ -20,6 +20,10 @@ pub mod task;
 mod close;
 mod control;
 mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz_seeds;
 mod memory;
 mod repr;
 mod stream;

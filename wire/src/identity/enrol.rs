@@ -223,3 +223,14 @@ pub(super) async fn issued(
         Err(e) => trouble(e.to_string()),
     }
 }
+
+/// A good request, for the fuzz corpus.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn seed(token: &Token, request: &[u8]) -> Vec<u8> {
+    crate::fuzz_seeds::cbor(&Request {
+        token: token.id,
+        secret: token.secret.to_vec(),
+        name: "w".into(),
+        request: request.to_vec(),
+    })
+}

@@ -12,6 +12,8 @@
 mod authority;
 mod enrol;
 mod files;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz;
 mod issue;
 mod ledger;
 mod node;
@@ -23,6 +25,8 @@ pub(crate) use authority::unix_now;
 pub use authority::{Authority, AuthorityError};
 pub use enrol::EnrolError;
 pub(crate) use enrol::serve as serve_enrolment;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) use fuzz::{fuzz_certificates, fuzz_enrolment, fuzz_token_record, seeds_for_fuzz};
 pub(crate) use issue::admitted;
 pub use node::{Identity, IdentityError};
 pub use register::Known;
