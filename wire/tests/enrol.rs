@@ -246,12 +246,26 @@ async fn a_server_that_drains_lets_nobody_in_and_waits_until_all_have_left() {
 }
 
 #[tokio::test]
-async fn a_worker_that_the_server_does_not_know_is_not_admitted() {
+async fn an_identity_from_before_there_was_a_register_is_told_to_enrol_again() {
     let site = Site::new(Config::default());
     let identity = site.enrol().await;
+    // What a state folder of such a version lacks.
     std::fs::remove_dir_all(site.dir.path().join("workers")).unwrap();
     let refused = soon(node::connect(&site.addr(), &identity, hello(1), node::Config::default())).await;
-    assert!(matches!(refused, Err(ConnectError::Revoked(_))), "{refused:?}");
+    let refused = refused.expect_err("the server has no record of it");
+    assert!(matches!(refused, ConnectError::Revoked(_)), "{refused:?}");
+    for part in ["no record", "before the server kept records", "enrol again", "framelane workers token"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    let unrenewed = soon(identity.renew(&site.addr())).await.expect_err("nor is it renewed");
+    assert!(unrenewed.to_string().contains("enrol again"), "{unrenewed}");
+    assert_eq!(site.listener.refusals().of(Refusal::UnknownWorker), 2);
+    assert_eq!(site.listener.refusals().of(Refusal::Revoked), 0);
+    // The server that runs now makes the folder when it opens it.
+    Authority::load(site.dir.path()).unwrap();
+    let anew = site.enrol().await;
+    let (peer, ..) = site.join(&anew, hello(1)).await;
+    assert_eq!(peer.worker(), anew.worker());
 }
 
 #[test]

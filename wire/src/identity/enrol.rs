@@ -218,7 +218,9 @@ pub(super) async fn issued(
             let why = cut(why, 200);
             (Reply::Bad(why.clone()), Err((Refusal::Violation, why)))
         }
-        Ok((Err(NotIssued::NotAdmitted(why)), _)) => (Reply::Bad(why.clone()), Err((Refusal::Revoked, why))),
+        Ok((Err(NotIssued::NotAdmitted(outside)), _)) => {
+            (Reply::Bad(outside.to_string()), Err((outside.refusal(), outside.to_string())))
+        }
         Ok((Err(NotIssued::Trouble(why)), _)) => trouble(why),
         Err(e) => trouble(e.to_string()),
     }

@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 use super::authority::unix_now;
 use super::ledger::Denied;
 use super::{Authority, AuthorityError, Record, WORKER_ID, WORKERS, files};
+use crate::server::Refusal;
 use crate::tls::SERVER_NAME;
 
 /// Clocks differ: certificates are valid a day before they are made, or as long as after it if that is
@@ -37,8 +38,7 @@ pub(crate) struct Leaf {
 #[derive(Debug)]
 pub(crate) enum NotIssued {
     Denied(Denied),
-    /// The worker is revoked or unknown.
-    NotAdmitted(String),
+    NotAdmitted(Outside),
     /// The request is no certificate request that its own key signed.
     BadRequest(String),
     /// It is this end's fault.
@@ -179,12 +179,33 @@ fn read_request(der: &[u8]) -> Result<CertificateSigningRequestParams, NotIssued
         .map_err(|e| NotIssued::BadRequest(e.to_string()))
 }
 
-/// What is known of a worker that is still admitted, or what a worker is told that is not.
-pub(crate) fn admitted(record: Option<Record>) -> Result<Record, String> {
+/// Why a worker whose certificate is good is not admitted, in the words that it is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Outside {
+    #[error("it was revoked")]
+    Revoked,
+    /// A version without a register gave out such certificates.
+    #[error(
+        "the server has no record of it: it enrolled before the server kept records of its workers, or its record was removed"
+    )]
+    Unknown,
+}
+
+impl Outside {
+    pub(crate) fn refusal(self) -> Refusal {
+        match self {
+            Self::Revoked => Refusal::Revoked,
+            Self::Unknown => Refusal::UnknownWorker,
+        }
+    }
+}
+
+/// What is known of a worker that is still admitted.
+pub(crate) fn admitted(record: Option<Record>) -> Result<Record, Outside> {
     match record {
-        Some(Record { revoked: Some(_), .. }) => Err("it was revoked".to_owned()),
+        Some(Record { revoked: Some(_), .. }) => Err(Outside::Revoked),
         Some(record) => Ok(record),
-        None => Err("the server does not know it".to_owned()),
+        None => Err(Outside::Unknown),
     }
 }
 

@@ -88,8 +88,8 @@ impl Door {
             match self.strangers.enter(remote.ip(), Instant::now().into_std()) {
                 Some(stranger) => drop(self.tasks.spawn(self.clone().meet(incoming, stranger))),
                 None => {
-                    incoming.refuse();
                     self.count(remote, &Turned::crowded());
+                    incoming.refuse();
                 }
             }
         }
@@ -171,8 +171,9 @@ impl Door {
             Ok(None) => {}
             Ok(Some((greeted, place))) => self.keep(connection, greeted, place, stranger).await,
             Err(turned) => {
-                connection.close(turned.code.varint(), turned.why.as_bytes());
+                // Who was refused finds it counted.
                 self.count(remote, &turned);
+                connection.close(turned.code.varint(), turned.why.as_bytes());
             }
         }
     }

@@ -48,7 +48,7 @@ pub(super) async fn admit(
     match found.map_err(std::io::Error::other).and_then(|found| found) {
         Ok(record) => match admitted(record) {
             Ok(record) => Ok((subject, record)),
-            Err(why) => Err(Turned::new(Refusal::Revoked, Code::Revoked, why)),
+            Err(outside) => Err(Turned::new(outside.refusal(), Code::Revoked, outside.to_string())),
         },
         Err(error) => {
             tracing::error!(%worker, %error, "the record of a worker cannot be read");

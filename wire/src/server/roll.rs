@@ -140,9 +140,9 @@ fn renewed(live: &mut Live, authority: &Authority) -> bool {
             }
             true
         }
-        Err(why) => {
-            tracing::warn!(worker = %live.peer.worker(), why, "a connected worker is not admitted any more");
-            live.peer.end(Closed::Revoked(why));
+        Err(outside) => {
+            tracing::warn!(worker = %live.peer.worker(), why = %outside, "a connected worker is not admitted any more");
+            live.peer.end(Closed::Revoked(outside.to_string()));
             false
         }
     }

@@ -24,8 +24,11 @@ pub enum Refusal {
     BadCertificate,
     /// Its certificate has expired.
     ExpiredCertificate,
-    /// The worker was revoked, or is unknown.
+    /// The worker was revoked, or its record was removed while it was connected.
     Revoked,
+    /// The authority signed its certificate and has no record of it: it enrolled with a version that kept
+    /// none, or the record was removed. It must enrol anew.
+    UnknownWorker,
     /// A token that was never made here.
     WrongToken,
     /// A token whose time is over.
@@ -42,7 +45,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Crowded,
         Self::Handshake,
         Self::Slow,
@@ -51,6 +54,7 @@ impl Refusal {
         Self::BadCertificate,
         Self::ExpiredCertificate,
         Self::Revoked,
+        Self::UnknownWorker,
         Self::WrongToken,
         Self::ExpiredToken,
         Self::UsedUpToken,
@@ -65,11 +69,12 @@ impl Refusal {
             Self::Crowded => "crowded",
             Self::Handshake => "handshake",
             Self::Slow => "slow",
-            Self::Protocol => "protocol",
+            Self::Protocol => "version",
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
             Self::ExpiredCertificate => "expired_certificate",
             Self::Revoked => "revoked",
+            Self::UnknownWorker => "unknown_worker",
             Self::WrongToken => "wrong_token",
             Self::ExpiredToken => "expired_token",
             Self::UsedUpToken => "used_up_token",
