@@ -73,6 +73,11 @@ impl Pool {
         self.quic
     }
 
+    /// Where workers dial in, for who counts those that were refused there.
+    pub(crate) fn listener(&self) -> Arc<Listener> {
+        Arc::clone(&self.listener)
+    }
+
     /// Lets the workers finish and leave, closes every connection and ends the local threads.
     pub(crate) async fn stop(self) {
         // The flows have ended, so workers hold little or nothing by now.
