@@ -81,7 +81,7 @@ impl App {
             running.spawn(output.run());
             streams.push(stream);
         }
-        let backend = Backend::new(coordinator.clone(), streams.clone(), zoo);
+        let backend = Backend::new(coordinator.clone(), streams.clone(), zoo, pool.listener());
         let address = http.local_addr().context("http")?;
         let stop = CancellationToken::new();
         let serving = tokio::spawn(web::serve(http, Arc::new(backend), web::Config::default(), stop.clone()));

@@ -6,6 +6,7 @@ use dispatch::Coordinator;
 use dispatch::lane::View;
 use models::Zoo;
 use web::api;
+use wire::server::Listener;
 
 use crate::stream::Stream;
 
@@ -14,11 +15,26 @@ pub(crate) struct Backend {
     coordinator: Coordinator,
     streams: Vec<Arc<Stream>>,
     zoo: Option<Zoo>,
+    listener: Arc<Listener>,
 }
 
 impl Backend {
-    pub(crate) fn new(coordinator: Coordinator, streams: Vec<Arc<Stream>>, zoo: Option<Zoo>) -> Self {
-        Backend { coordinator, streams, zoo }
+    pub(crate) fn new(
+        coordinator: Coordinator,
+        streams: Vec<Arc<Stream>>,
+        zoo: Option<Zoo>,
+        listener: Arc<Listener>,
+    ) -> Self {
+        Backend { coordinator, streams, zoo, listener }
+    }
+
+    fn refusals(&self) -> Vec<api::Refusal> {
+        let refusals = self.listener.refusals();
+        let told = refusals.iter().map(|(reason, connections)| {
+            let reason = reason.name().to_owned();
+            api::Refusal { reason, connections }
+        });
+        told.collect()
     }
 
     fn worker(&self, view: View) -> api::Worker {
@@ -58,6 +74,7 @@ impl web::Backend for Backend {
         api::Snapshot {
             streams: streams.collect(),
             workers: lanes.into_iter().map(|lane| self.worker(lane)).collect(),
+            refusals: self.refusals(),
         }
     }
 
@@ -67,5 +84,60 @@ impl web::Backend for Backend {
 
     fn ready(&self) -> Result<(), String> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use web::Backend as _;
+    use wire::identity::{Authority, EnrolError, Identity, TokenOptions};
+    use wire::node::{self, Hello};
+
+    use super::*;
+
+    async fn counted(backend: &Backend) -> Vec<(String, u64)> {
+        let refusals = backend.snapshot().await.refusals.into_iter();
+        let some = refusals.filter(|refusal| refusal.connections > 0);
+        some.map(|refusal| (refusal.reason, refusal.connections)).collect()
+    }
+
+    #[tokio::test]
+    async fn who_is_refused_is_counted_by_reason() {
+        let state = tempfile::tempdir().unwrap();
+        let authority = Authority::load_or_create(state.path()).unwrap();
+        let any = "127.0.0.1:0".parse().unwrap();
+        let listener = Listener::bind(any, authority.clone(), wire::server::Config::default()).unwrap();
+        let address = listener.local_addr().to_string();
+        let (coordinator, driver) = dispatch::new(queue::Config::default());
+        let driver = tokio::spawn(driver);
+        let backend = Backend::new(coordinator, Vec::new(), None, Arc::new(listener));
+        let reasons = backend.snapshot().await.refusals;
+        assert_eq!(reasons.len(), wire::server::Refusal::ALL.len(), "those that never occurred too");
+        assert_eq!(counted(&backend).await, []);
+
+        let options = TokenOptions { expires_in: Duration::ZERO, ..TokenOptions::default() };
+        let late = Identity::enrol(&address, &authority.token(options).unwrap(), "late").await;
+        assert!(matches!(late, Err(EnrolError::ExpiredToken)), "{late:?}");
+        let token = authority.token(TokenOptions::default()).unwrap();
+        let identity = Identity::enrol(&address, &token, "w").await.unwrap();
+        authority.revoke(identity.worker()).unwrap().unwrap();
+        for _ in 0..2 {
+            let hello = Hello { name: "w".into(), keys: vec![], credit: 1, capabilities: vec![] };
+            let refused = node::connect(&address, &identity, hello, node::Config::default()).await;
+            assert!(matches!(refused, Err(node::ConnectError::Revoked(_))), "{refused:?}");
+        }
+        // A reply may arrive before its refusal is counted.
+        let both = async {
+            while counted(&backend).await.len() < 2 {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), both).await.expect("counted in time");
+        let expected = [("revoked".to_owned(), 2), ("expired_token".to_owned(), 1)];
+        assert_eq!(counted(&backend).await, expected);
+        drop(backend);
+        driver.await.unwrap();
     }
 }

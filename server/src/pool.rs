@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use dispatch::{Coordinator, lane};
@@ -23,6 +24,9 @@ use crate::config::Config;
 
 /// The identity of this process as a worker. Certificates carry random ones, never this.
 const LOCAL: WorkerId = WorkerId(0);
+
+/// How long a stop waits for workers that were told to leave.
+const LEAVE: Duration = Duration::from_secs(2);
 
 /// All workers of a server.
 pub(crate) struct Pool {
@@ -69,8 +73,15 @@ impl Pool {
         self.quic
     }
 
-    /// Closes every connection and ends the local threads.
+    /// Where workers dial in, for who counts those that were refused there.
+    pub(crate) fn listener(&self) -> Arc<Listener> {
+        Arc::clone(&self.listener)
+    }
+
+    /// Lets the workers finish and leave, closes every connection and ends the local threads.
     pub(crate) async fn stop(self) {
+        // The flows have ended, so workers hold little or nothing by now.
+        self.listener.drain(LEAVE).await;
         self.listener.close().await;
         let _ = self.accepting.await;
         self.peers.close();

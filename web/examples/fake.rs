@@ -41,6 +41,7 @@ impl Backend for Fake {
                 worker("gpu-node-1", WorkerKind::Quic, Some("10.0.4.12:51823"), decoded),
                 worker("this process", WorkerKind::Local, None, decoded / 9),
             ],
+            refusals: Vec::new(),
         }
     }
 

@@ -14,6 +14,9 @@ pub struct Snapshot {
     pub streams: Vec<Stream>,
     /// The workers that are connected, one entry for each connection, and the lanes in this process.
     pub workers: Vec<Worker>,
+    /// Who was refused where workers dial in, by reason; every reason is there, also those that never occurred.
+    /// Counted beside the books, so no equation ties these to the rest.
+    pub refusals: Vec<Refusal>,
 }
 
 /// One stream: where its frames come from, how it fares, and its books.
@@ -229,6 +232,15 @@ pub struct Worker {
     pub answered: u64,
     /// Whether it takes new tasks.
     pub state: WorkerState,
+}
+
+/// Connections of workers and of those who would be, refused or ended for one reason since the server started.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Why, such as `no_certificate`, `expired_token` or `revoked`.
+    pub reason: String,
+    /// How many.
+    pub connections: u64,
 }
 
 /// How a worker is reached.

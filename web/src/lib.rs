@@ -8,6 +8,7 @@
 //! | `/` | the page, for people |
 //! | `/api/v1/streams`, `/api/v1/streams/{id}` | streams with their books, as JSON |
 //! | `/api/v1/workers` | who does the work, as JSON |
+//! | `/api/v1/refusals` | how many were refused that would be workers, by reason, as JSON |
 //! | `/streams/{id}/mjpeg` | the annotated video as motion JPEG |
 //! | `/streams/{id}/snapshot.jpg` | one picture of it |
 //! | `/metrics` | OpenMetrics text |

@@ -69,6 +69,8 @@ const WORKER_SHARED_MEMORY: (&str, &str) =
     ("framelane_worker_shared_memory", "Connections of the worker that get bodies through shared memory");
 const WORKER_ANSWERED: (&str, &str) =
     ("framelane_worker_answered_tasks", "Answers of the worker that counted, since it connected");
+const REFUSED: (&str, &str) =
+    ("framelane_refused_connections", "Connections refused or ended where workers dial in, by reason");
 
 /// The scrape of one snapshot.
 pub(crate) fn text(snapshot: Snapshot) -> Result<String, fmt::Error> {
@@ -84,7 +86,7 @@ struct Scrape(Snapshot);
 
 impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let Snapshot { streams, workers } = &self.0;
+        let Snapshot { streams, workers, refusals } = &self.0;
         for &(name, help, value) in LEDGER_COUNTERS {
             let numbers =
                 streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
@@ -173,7 +175,9 @@ impl Collector for Scrape {
         gauges(&mut encoder, WORKER_CREDIT, of(1))?;
         gauges(&mut encoder, WORKER_OUTSTANDING, of(2))?;
         counters(&mut encoder, WORKER_ANSWERED, of(3))?;
-        gauges(&mut encoder, WORKER_SHARED_MEMORY, of(4))
+        gauges(&mut encoder, WORKER_SHARED_MEMORY, of(4))?;
+        let refused = refusals.iter().map(|refusal| ([("reason", &*refusal.reason)], refusal.connections));
+        counters(&mut encoder, REFUSED, refused)
     }
 }
 
@@ -204,7 +208,7 @@ fn gauges<'a, V: EncodeGaugeValue, const N: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{LatencyMs, Missing, Stream, Worker, WorkerKind, WorkerState};
+    use crate::api::{LatencyMs, Missing, Refusal, Stream, Worker, WorkerKind, WorkerState};
 
     fn worker(id: &str) -> Worker {
         Worker {
@@ -245,9 +249,13 @@ mod tests {
             },
             ..Stream::default()
         };
-        let scrape =
-            text(Snapshot { streams: vec![stream], workers: vec![worker("1"), worker("1"), worker("2")] })
-                .unwrap();
+        let refused = |reason: &str, connections| Refusal { reason: reason.to_owned(), connections };
+        let scrape = text(Snapshot {
+            streams: vec![stream],
+            workers: vec![worker("1"), worker("1"), worker("2")],
+            refusals: vec![refused("no_certificate", 5), refused("revoked", 0)],
+        })
+        .unwrap();
         let name = r#"name="gpu \"one\"\n""#;
         for line in [
             "# TYPE framelane_decoded_frames counter",
@@ -265,6 +273,9 @@ mod tests {
             &format!("framelane_worker_connections{{worker=\"1\",{name},kind=\"quic\"}} 2"),
             &format!("framelane_worker_answered_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 40"),
             &format!("framelane_worker_shared_memory{{worker=\"2\",{name},kind=\"quic\"}} 1"),
+            "# TYPE framelane_refused_connections counter",
+            "framelane_refused_connections_total{reason=\"no_certificate\"} 5",
+            "framelane_refused_connections_total{reason=\"revoked\"} 0",
             "# EOF",
         ] {
             assert!(scrape.lines().any(|l| l == line), "{line} not in\n{scrape}");

@@ -57,6 +57,11 @@ pub(crate) fn routes<B: Backend>(
         .and(shared.clone())
         .then(|shared: Arc<Shared<B>>| async move { reply::json(&shared.backend.snapshot().await.workers) });
 
+    let refusals = warp::path!("api" / "v1" / "refusals")
+        .and(get())
+        .and(shared.clone())
+        .then(|shared: Arc<Shared<B>>| async move { reply::json(&shared.backend.snapshot().await.refusals) });
+
     let mjpeg = warp::path!("streams" / String / "mjpeg").and(get()).and(shared.clone()).then(watch);
     let snapshot =
         warp::path!("streams" / String / "snapshot.jpg").and(get()).and(shared.clone()).then(snapshot);
@@ -68,7 +73,7 @@ pub(crate) fn routes<B: Backend>(
         .and(shared)
         .map(|shared: Arc<Shared<B>>| health(&shared.backend.ready()));
 
-    let api = streams.or(stream).unify().or(workers).unify();
+    let api = streams.or(stream).unify().or(workers).unify().or(refusals).unify();
     let pictures = mjpeg.or(snapshot).unify();
     let operation = metrics.or(healthz).unify().or(readyz).unify();
     let files = index.or(asset).unify();

@@ -23,13 +23,15 @@ async fn the_page_and_its_files_are_there() {
 }
 
 #[tokio::test]
-async fn streams_and_workers_are_json() {
+async fn streams_workers_and_refusals_are_json() {
     let server = start(Config::default());
     assert_eq!(server.get("/api/v1/streams").await.json()[0]["id"], "door");
     let stream = server.get("/api/v1/streams/door").await.json();
     assert_eq!(stream["state"], "starting");
     assert_eq!(stream["ledger"]["missing"]["no_lane"], 0);
     assert_eq!(server.get("/api/v1/workers").await.json(), serde_json::json!([]));
+    let refusals = serde_json::json!([{"reason": "revoked", "connections": 2}]);
+    assert_eq!(server.get("/api/v1/refusals").await.json(), refusals);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Why a connection ends: the codes on the wire, and what callers are told.
 
-use quinn::{ConnectionError, VarInt};
+use quinn::{ApplicationClose, ConnectionError, VarInt};
+
+use crate::protocol::cut;
 
 /// Codes of a connection's end that protocol 1 uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,8 +18,14 @@ pub(crate) enum Code {
     NoCertificate = 3,
     /// No `Hello` in time.
     NoHello = 4,
-    /// As many workers as the server takes are connected.
+    /// As many workers as the server takes are connected, or too many are at its door.
     Busy = 5,
+    /// Drained by an operator: not to come back by itself.
+    Away = 6,
+    /// The server knows this worker and no longer takes it, or does not know it.
+    Revoked = 7,
+    /// The certificate has expired while the connection lived.
+    Expired = 8,
 }
 
 impl Code {
@@ -47,6 +55,15 @@ pub enum Closed {
     /// The other end broke a rule of the protocol.
     #[error("the other end broke the protocol: {0}")]
     Violation(String),
+    /// An operator drained the worker, and the server let it go: it is not to come back by itself.
+    #[error("drained by an operator: {0}")]
+    SentAway(String),
+    /// The worker is not admitted any more.
+    #[error("not admitted any more: {0}")]
+    Revoked(String),
+    /// The worker's certificate has expired.
+    #[error("the worker's certificate has expired")]
+    Expired,
     /// The transport failed.
     #[error("the connection was lost: {0}")]
     Lost(String),
@@ -57,8 +74,13 @@ impl Closed {
     pub(crate) fn from_quic(error: ConnectionError) -> Self {
         match error {
             ConnectionError::ApplicationClosed(frame) => {
-                let text = String::from_utf8_lossy(&frame.reason).into_owned();
-                Self::There(if text.is_empty() { format!("code {}", frame.error_code) } else { text })
+                let text = reason(&frame);
+                match frame.error_code {
+                    code if code == Code::Away.varint() => Self::SentAway(text),
+                    code if code == Code::Revoked.varint() => Self::Revoked(text),
+                    code if code == Code::Expired.varint() => Self::Expired,
+                    _ => Self::There(text),
+                }
             }
             ConnectionError::LocallyClosed => Self::Here("closed".into()),
             ConnectionError::TimedOut => Self::Silent,
@@ -71,7 +93,24 @@ impl Closed {
         match self {
             Self::Violation(_) => Code::Violation,
             Self::Silent => Code::Silent,
+            Self::SentAway(_) => Code::Away,
+            Self::Revoked(_) => Code::Revoked,
+            Self::Expired => Code::Expired,
             _ => Code::Done,
         }
     }
+
+    /// What is told to the other end, beside the code.
+    pub(crate) fn text(&self) -> String {
+        match self {
+            Self::Here(text) | Self::SentAway(text) | Self::Revoked(text) => text.clone(),
+            other => cut(other.to_string(), 200),
+        }
+    }
+}
+
+/// The text with which the other end closed.
+pub(crate) fn reason(frame: &ApplicationClose) -> String {
+    let text = String::from_utf8_lossy(&frame.reason).into_owned();
+    if text.is_empty() { format!("code {}", frame.error_code) } else { text }
 }

@@ -19,11 +19,17 @@ pub mod task;
 
 mod close;
 mod control;
+mod exchange;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
+#[cfg(any(test, feature = "fuzz"))]
+mod fuzz_seeds;
 mod memory;
 mod repr;
 mod stream;
 mod tls;
 mod transport;
+mod version;
 
 pub use close::Closed;
 pub use process::{BoxError, Factory, Process, Processor, Timings, Unprocessed, erase, factory};

@@ -49,6 +49,11 @@ use crate::repr;
 pub const ALPN_LANE: &[u8] = b"framelane-lane/1";
 /// The exchange of a token for a certificate.
 pub const ALPN_ENROL: &[u8] = b"framelane-enrol/1";
+/// The exchange of a certificate that will expire for a new one.
+pub const ALPN_RENEW: &[u8] = b"framelane-renew/1";
+/// Where two ends meet that have no other protocol in common, only to say what they speak. Both offer
+/// it last. It never changes, so it has no version.
+pub const ALPN_VERSIONS: &[u8] = b"framelane-versions";
 
 /// The longest text that explains a failure, in bytes; what is longer is cut.
 pub const MAX_TEXT: usize = 1024;
@@ -59,6 +64,10 @@ pub const MAX_KEYS: usize = 1024;
 
 /// The ability to take bodies out of shared memory.
 pub const SHARED_MEMORY: &str = "shared-memory";
+
+/// The most credit that a worker makes room for, whatever it asks for: QUIC sets each allowed stream up
+/// beforehand, so a huge number would take this end's own memory.
+pub(crate) const MAX_CREDIT: u32 = 4096;
 
 /// What a worker says first.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -158,7 +167,9 @@ pub enum Control {
         #[serde(with = "repr::ticket")]
         ticket: Ticket,
     },
-    /// From the worker: hand me nothing more. From the server: finish what you have, then leave.
+    /// From the worker: hand me nothing more. From the server: finish what you have, then leave; the
+    /// worker answers with its own, so that the server knows when nothing can cross it any more. The
+    /// code with which the server then closes says whether the worker may come back by itself.
     Drain,
 }
 

@@ -1,19 +1,20 @@
 //! TLS as protocol 1 wants it: 1.3 only, on ring by name, both ends with certificates of one
 //! authority, no resumption. No option skips a check.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use quinn::crypto::rustls::{QuicClientConfig, QuicServerConfig};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
-use crate::protocol::{ALPN_ENROL, ALPN_LANE};
+use crate::protocol::{ALPN_ENROL, ALPN_LANE, ALPN_RENEW, ALPN_VERSIONS};
 
 /// The name in the server's certificate, wherever it runs. Workers check this name and the authority,
 /// never a host name: an address may change, and the authority signs nothing else with it.
@@ -37,11 +38,48 @@ fn roots(authority: &CertificateDer<'static>) -> Result<Arc<RootCertStore>, Erro
     Ok(Arc::new(roots))
 }
 
-/// The server's side of both ALPNs. A certificate that is shown is always checked; that one is shown
-/// on [`ALPN_LANE`] is checked after the handshake, because TLS asks before it knows the protocol.
-pub(crate) fn server(
+/// What the server shows. It can be replaced while the server runs; handshakes under way are not touched.
+#[derive(Debug)]
+pub(crate) struct Shown(RwLock<Arc<CertifiedKey>>);
+
+impl Shown {
+    pub(crate) fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Arc<Self>, Error> {
+        Ok(Arc::new(Self(RwLock::new(certified(chain, key)?))))
+    }
+
+    pub(crate) fn replace(
+        &self,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<(), Error> {
+        let new = certified(chain, key)?;
+        // Replaced whole, so a poisoned lock holds a good value.
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+}
+
+impl ResolvesServerCert for Shown {
+    fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.0.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+}
+
+fn certified(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
+) -> Result<Arc<CertifiedKey>, Error> {
+    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new)
+}
+
+/// The server's side of all its ALPNs, the first of which that the client offers is taken. A certificate
+/// that is shown is always checked; that one is shown is checked after the handshake, because TLS asks
+/// before it knows the protocol.
+pub(crate) fn server(
+    shown: Arc<Shown>,
     authority: &CertificateDer<'static>,
 ) -> Result<QuicServerConfig, Error> {
     let clients = WebPkiClientVerifier::builder_with_provider(roots(authority)?, provider())
@@ -51,8 +89,8 @@ pub(crate) fn server(
     let mut config = rustls::ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients)
-        .with_single_cert(chain, key)?;
-    config.alpn_protocols = vec![ALPN_LANE.to_vec(), ALPN_ENROL.to_vec()];
+        .with_cert_resolver(shown);
+    config.alpn_protocols = [ALPN_LANE, ALPN_ENROL, ALPN_RENEW, ALPN_VERSIONS].map(<[u8]>::to_vec).to_vec();
     // A resumed session would outlive the certificate that it began with.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -64,6 +102,7 @@ pub(crate) fn worker(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     authority: &CertificateDer<'static>,
+    alpn: &[u8],
 ) -> Result<QuicClientConfig, Error> {
     let server = WebPkiServerVerifier::builder_with_provider(roots(authority)?, provider())
         .build()
@@ -72,7 +111,7 @@ pub(crate) fn worker(
         .with_protocol_versions(&[&TLS13])?
         .with_webpki_verifier(server)
         .with_client_auth_cert(chain, key)?;
-    client(config, ALPN_LANE)
+    client(config, alpn)
 }
 
 /// Somebody with a token, who knows no more of the authority than its fingerprint.
@@ -87,9 +126,27 @@ pub(crate) fn enrolling(pinned: Fingerprint) -> Result<QuicClientConfig, Error> 
 }
 
 fn client(mut config: rustls::ClientConfig, alpn: &[u8]) -> Result<QuicClientConfig, Error> {
-    config.alpn_protocols = vec![alpn.to_vec()];
+    // The second is taken by a server that does not speak the first, and lets both say so.
+    config.alpn_protocols = vec![alpn.to_vec(), ALPN_VERSIONS.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     QuicClientConfig::try_from(config).map_err(|e| Error::General(e.to_string()))
+}
+
+/// A worker that offers no protocol that this version knows, not even to compare versions.
+#[cfg(test)]
+pub(crate) fn nothing_in_common_for_tests(
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    authority: &CertificateDer<'static>,
+) -> QuicClientConfig {
+    let mut config = rustls::ClientConfig::builder_with_provider(provider())
+        .with_protocol_versions(&[&TLS13])
+        .unwrap()
+        .with_root_certificates(roots(authority).unwrap())
+        .with_client_auth_cert(chain, key)
+        .unwrap();
+    config.alpn_protocols = vec![b"framelane-lane/9".to_vec()];
+    QuicClientConfig::try_from(config).unwrap()
 }
 
 /// Finds the authority with the pinned fingerprint in the chain that the server sent, then lets

@@ -29,10 +29,29 @@ impl Default for Windows {
 /// can take by sending to streams that nobody reads.
 const MAX_RECEIVE: u64 = 256 << 20;
 
-/// What a connection of either end uses.
-pub(crate) fn config(windows: Windows, streams: u32, credit: u32, silence: Duration) -> Arc<TransportConfig> {
-    let mut config = TransportConfig::default();
+/// What a stranger may have unread, all in all: room for the longest head, and for no more, so that those
+/// who only knock take no memory worth speaking of.
+const STRANGER: u32 = 2 * crate::framing::Limits::HEAD as u32;
+
+/// What a server's connection may have unread once it is a worker's of this credit.
+pub(crate) fn receive(windows: Windows, credit: u32) -> VarInt {
     let receive = (u64::from(windows.body) * u64::from(credit.max(1))).min(MAX_RECEIVE);
+    // MAX_RECEIVE is far below what a VarInt holds.
+    VarInt::from_u64(receive).unwrap_or(VarInt::MAX)
+}
+
+/// What a worker's connection uses.
+pub(crate) fn config(windows: Windows, streams: u32, credit: u32, silence: Duration) -> Arc<TransportConfig> {
+    Arc::new(both(windows, streams, receive(windows, credit), silence))
+}
+
+/// What a server's connection uses until it was greeted: one stream, for control.
+pub(crate) fn strangers(windows: Windows, silence: Duration) -> Arc<TransportConfig> {
+    Arc::new(both(windows, 1, STRANGER.into(), silence))
+}
+
+fn both(windows: Windows, streams: u32, receive: VarInt, silence: Duration) -> TransportConfig {
+    let mut config = TransportConfig::default();
     // Answers come back one packet at a time and small: their acknowledgement must not wait for more.
     let mut acks = AckFrequencyConfig::default();
     acks.max_ack_delay(Some(Duration::from_millis(5)));
@@ -40,8 +59,7 @@ pub(crate) fn config(windows: Windows, streams: u32, credit: u32, silence: Durat
         .max_concurrent_bidi_streams(streams.into())
         .max_concurrent_uni_streams(0u32.into())
         .stream_receive_window(windows.body.into())
-        // MAX_RECEIVE is far below what a VarInt holds.
-        .receive_window(VarInt::from_u64(receive).unwrap_or(VarInt::MAX))
+        .receive_window(receive)
         .send_window(windows.send.into())
         // Tasks in the order in which they were handed out: shared out fairly, all would be late.
         .send_fairness(false)
@@ -50,7 +68,7 @@ pub(crate) fn config(windows: Windows, streams: u32, credit: u32, silence: Durat
         // Heartbeats keep a greeted connection alive and end it sooner. This is for the time before,
         // and for a peer that is gone while nobody reads its control stream.
         .max_idle_timeout(quinn::IdleTimeout::try_from(silence).ok());
-    Arc::new(config)
+    config
 }
 
 /// Binds a UDP socket with buffers for a body's worth of packets (as far as the system allows).

@@ -6,11 +6,12 @@ mod support;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use framelane_wire::Closed;
 use framelane_wire::identity::{
-    Authority, AuthorityError, EnrolError, Identity, IdentityError, Token, TokenOptions,
+    Authority, AuthorityError, EnrolError, Identity, IdentityError, RenewError, Token, TokenOptions,
 };
 use framelane_wire::node::{self, ConnectError, DialError};
-use framelane_wire::server::{BindError, Config, Listener};
+use framelane_wire::server::{BindError, Config, Event, HandOutError, Listener, Refusal};
 use support::{LOOPBACK, Site, hello, soon};
 
 #[tokio::test]
@@ -160,4 +161,116 @@ fn broken_files_are_told() {
     assert!(matches!(Identity::load(&file), Err(IdentityError::Damaged { .. })));
     std::fs::write(&file, "nonsense").unwrap();
     assert!(matches!(Authority::load_or_create(dir.path()), Err(AuthorityError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn a_certificate_is_renewed_for_the_same_worker_with_a_new_key() {
+    let site = Site::new(Config::default());
+    let old = site.enrol().await;
+    let new = soon(old.renew(&site.addr())).await.unwrap();
+    assert_eq!((new.worker(), new.name()), (old.worker(), old.name()));
+    let key = |identity| pem(identity).split("CERTIFICATE").next().unwrap().to_owned();
+    assert_ne!(key(&new), key(&old));
+    // Both are good until they expire.
+    for identity in [&old, &new] {
+        let (.., node, _jobs) = site.join(identity, hello(1)).await;
+        node.close("enough").await;
+    }
+    assert_eq!(site.authority.workers().unwrap().len(), 1, "it is no other worker");
+}
+
+fn pem(identity: &Identity) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    identity.save(dir.path().join("i.pem")).unwrap();
+    std::fs::read_to_string(dir.path().join("i.pem")).unwrap()
+}
+
+#[tokio::test]
+async fn a_revoked_worker_neither_connects_nor_renews_and_the_others_do() {
+    let site = Site::new(Config::default());
+    let (revoked, other) = (site.enrol().await, site.enrol().await);
+    // As a command line does it, in another process.
+    let operator = Authority::load(site.dir.path()).unwrap();
+    assert!(operator.revoke(revoked.worker()).unwrap().unwrap().revoked.is_some());
+    assert_eq!(operator.revoke(queue::WorkerId(1)).unwrap(), None);
+    let refused = soon(node::connect(&site.addr(), &revoked, hello(1), node::Config::default())).await;
+    assert!(matches!(refused, Err(ConnectError::Revoked(_))), "{refused:?}");
+    let refused = soon(revoked.renew(&site.addr())).await;
+    assert!(matches!(refused, Err(RenewError::NotAdmitted(_))), "{refused:?}");
+    let (peer, ..) = site.join(&other, hello(1)).await;
+    assert_eq!(peer.worker(), other.worker());
+    assert_eq!(site.listener.refusals().of(Refusal::Revoked), 2);
+}
+
+#[tokio::test]
+async fn a_connected_worker_that_is_revoked_is_let_go_with_what_it_holds() {
+    let (site, peer, mut events, _node, mut jobs) = support::pair(Config::default(), 4).await;
+    let held = tokio::spawn(peer.hand_out(support::job(1), support::message("", 0)));
+    let _job = support::next_job(&mut jobs).await;
+    let before = std::time::Instant::now();
+    Authority::load(site.dir.path()).unwrap().revoke(peer.worker()).unwrap().unwrap();
+    assert_eq!(soon(held).await.unwrap(), Err(HandOutError::LaneClosed));
+    assert!(matches!(soon(events.next()).await, Event::Closed(Closed::Revoked(_))));
+    assert!(before.elapsed() < Duration::from_secs(2), "{:?}", before.elapsed());
+    assert!(matches!(soon(jobs.next()).await, node::Event::Closed(Closed::Revoked(_))));
+}
+
+#[tokio::test]
+async fn an_operators_drain_reaches_the_worker_and_the_end_says_to_stay_away() {
+    let (site, peer, mut events, node, mut jobs) = support::pair(Config::default(), 4).await;
+    Authority::load(site.dir.path()).unwrap().drain(peer.worker()).unwrap().unwrap();
+    assert!(matches!(soon(jobs.next()).await, node::Event::Drain));
+    node.drain();
+    assert_eq!(soon(events.next()).await, Event::Drain);
+    peer.close("drained");
+    assert!(matches!(soon(jobs.next()).await, node::Event::Closed(Closed::SentAway(_))));
+    // It was for that time: whoever starts it again gets it back.
+    let identity = site.enrol().await;
+    let (_peer, mut events, node, _jobs) = site.join(&identity, hello(1)).await;
+    node.credit(1);
+    assert_eq!(soon(events.next()).await, Event::Credit(1));
+}
+
+#[tokio::test]
+async fn a_server_that_drains_lets_nobody_in_and_waits_until_all_have_left() {
+    let (site, peer, _events, node, mut jobs) = support::pair(Config::default(), 4).await;
+    let (identity, addr) = (site.enrol().await, site.addr());
+    let worker = async {
+        assert!(matches!(soon(jobs.next()).await, node::Event::Drain));
+        let late = node::connect(&addr, &identity, hello(1), node::Config::default()).await;
+        assert!(matches!(late, Err(ConnectError::Dial(_))), "{late:?}");
+        node.close("drained").await;
+    };
+    soon(async { tokio::join!(site.listener.drain(Duration::from_secs(60)), worker) }).await;
+    drop(peer);
+}
+
+#[tokio::test]
+async fn an_identity_from_before_there_was_a_register_is_told_to_enrol_again() {
+    let site = Site::new(Config::default());
+    let identity = site.enrol().await;
+    // What a state folder of such a version lacks.
+    std::fs::remove_dir_all(site.dir.path().join("workers")).unwrap();
+    let refused = soon(node::connect(&site.addr(), &identity, hello(1), node::Config::default())).await;
+    let refused = refused.expect_err("the server has no record of it");
+    assert!(matches!(refused, ConnectError::Revoked(_)), "{refused:?}");
+    for part in ["no record", "before the server kept records", "enrol again", "framelane workers token"] {
+        assert!(refused.to_string().contains(part), "{part}: {refused}");
+    }
+    let unrenewed = soon(identity.renew(&site.addr())).await.expect_err("nor is it renewed");
+    assert!(unrenewed.to_string().contains("enrol again"), "{unrenewed}");
+    assert_eq!(site.listener.refusals().of(Refusal::UnknownWorker), 2);
+    assert_eq!(site.listener.refusals().of(Refusal::Revoked), 0);
+    // The server that runs now makes the folder when it opens it.
+    Authority::load(site.dir.path()).unwrap();
+    let anew = site.enrol().await;
+    let (peer, ..) = site.join(&anew, hello(1)).await;
+    assert_eq!(peer.worker(), anew.worker());
+}
+
+#[test]
+fn an_authority_that_is_not_there_is_not_made_by_looking() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(matches!(Authority::load(dir.path()), Err(AuthorityError::Missing { .. })));
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }

@@ -53,7 +53,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             on_signal.cancel();
         }
     });
-    let identity = Seat::new(&server, "wordcount", "wordcount-worker-state").take(token, &stop).await?;
-    node::run(&node::Config::new(server, "wordcount"), &identity, host, stop).await?;
+    let papers = Seat::new(&server, "wordcount", "wordcount-worker-state").take(token, &stop).await?;
+    node::run(&node::Config::new(server, "wordcount"), &papers, host, stop).await?;
     Ok(())
 }

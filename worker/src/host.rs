@@ -1,25 +1,29 @@
 //! Threads that run processors.
 //!
-//! Each thread makes a processor of every key when it starts, so the first job is no slower than the
-//! next. Jobs wait in one short queue, oldest first. A panic is a failed job and nothing more: it is
+//! Each thread makes a processor of every key when it starts, so the first job of a key that is ready is
+//! no slower than the next. A job that comes before waits for that. Jobs wait in one short queue, oldest first. A panic is a failed job and nothing more: it is
 //! counted, and the thread goes on with a new processor.
 
 mod bench;
 mod line;
+mod loads;
 
 use std::fmt;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use queue::{Key, Ticket};
+use tokio::sync::watch;
+use wire::node::HelloKey;
 use wire::{BoxError, Message, Timings, Unprocessed};
 
 use crate::registry::Registry;
 use bench::Bench;
-use line::{Line, Taken};
+use line::{Line, Next, Taken};
+use loads::Loads;
 
 /// How a [`Host`] works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,8 +157,8 @@ pub enum StartError {
 /// A pool of threads with processors.
 pub struct Host {
     line: Arc<Line>,
+    loads: Arc<Loads>,
     config: Config,
-    keys: Vec<Key>,
     threads: Vec<thread::JoinHandle<()>>,
     sessions: AtomicU64,
 }
@@ -166,36 +170,32 @@ impl Host {
     /// # Errors
     /// [`StartError`]; what was started ends.
     pub fn start(registry: &Registry, config: Config) -> Result<Host, StartError> {
+        let host = Self::open(registry, config)?;
+        host.loads.wait()?;
+        Ok(host)
+    }
+
+    /// Starts the threads, which begin to make their processors, and does not wait: [`keys`](Self::keys)
+    /// tells what is ready. A key whose processor cannot be made is logged and not served any more.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`]; what was started ends.
+    pub fn open(registry: &Registry, config: Config) -> Result<Host, StartError> {
         let line = Arc::new(Line::new(config));
-        let (built, all_built) = mpsc::channel();
+        let loads = Arc::new(Loads::new(config.threads.get(), registry.keys().cloned()));
         // Dropped on an error, which ends the threads that wait for work.
         let mut host = Host {
             line: Arc::clone(&line),
+            loads: Arc::clone(&loads),
             config,
-            keys: registry.keys().cloned().collect(),
             threads: Vec::new(),
             sessions: AtomicU64::new(1),
         };
         for number in 0..config.threads.get() {
-            let (line, registry, built) = (Arc::clone(&line), registry.clone(), built.clone());
-            let body = move || {
-                let (told, bench) = match Bench::new(registry) {
-                    Ok(bench) => (Ok(()), Some(bench)),
-                    Err(error) => (Err(error), None),
-                };
-                // Nobody listens any more when another thread has failed.
-                let _ = built.send(told);
-                drop(built);
-                if let Some(bench) = bench {
-                    work(&line, number, bench);
-                }
-            };
+            let (line, loads, registry) = (Arc::clone(&line), Arc::clone(&loads), registry.clone());
+            let body = move || run(&line, &loads, number, Bench::new(registry));
             let thread = thread::Builder::new().name(format!("host-{number}")).spawn(body);
             host.threads.push(thread.map_err(StartError::Thread)?);
-        }
-        drop(built);
-        for built in all_built {
-            built?;
         }
         Ok(host)
     }
@@ -205,9 +205,15 @@ impl Host {
         self.config.threads.get()
     }
 
-    /// What it does; all of it is warm.
-    pub fn keys(&self) -> &[Key] {
-        &self.keys
+    /// What it does, and whether it is ready for it at once: a key is warm when every thread has made and
+    /// tried its processor. Changes as loads end.
+    pub fn keys(&self) -> watch::Receiver<Vec<HelloKey>> {
+        self.loads.watch()
+    }
+
+    /// Why it does nothing at all: no processor of any key could be made.
+    pub fn nothing_left(&self) -> Option<String> {
+        self.loads.nothing_left()
     }
 
     /// Takes a job.
@@ -225,9 +231,8 @@ impl Host {
 
     /// Takes several jobs, in order; gives back those that it does not take.
     pub fn submit_all(&self, jobs: Vec<Job>) -> Vec<Refused> {
-        let (known, unknown) = jobs.into_iter().partition(|job| self.keys.contains(&job.key));
+        let (known, unknown) = self.loads.split(jobs);
         let mut refused = self.line.put(known);
-        let unknown: Vec<Job> = unknown;
         refused.extend(unknown.into_iter().map(|job| Refused { job, why: RefusedWhy::UnknownKey }));
         refused
     }
@@ -281,26 +286,47 @@ impl Drop for Host {
 }
 
 /// One thread.
-fn work(line: &Line, number: usize, mut bench: Bench) {
-    while let Some(Taken { key, jobs, late, together }) = line.take(number) {
-        for job in late {
-            let why = "its budget was over before a thread was free".to_owned();
-            (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
-        }
-        if jobs.is_empty() {
-            continue;
-        }
-        let begun = Instant::now();
-        let count = jobs.len();
-        if together {
-            do_batch(line, &mut bench, &key, jobs);
-        } else {
-            for job in jobs {
-                do_batch(line, &mut bench, &key, vec![job]);
+fn run(line: &Line, loads: &Loads, number: usize, mut bench: Bench) {
+    loop {
+        match line.take(number, bench.cold()) {
+            Next::Work(taken) => work(line, number, &mut bench, taken),
+            Next::Load(key) if loads.has_failed(&key) => bench.skip(&key),
+            Next::Load(key) => {
+                let made = bench.load(&key);
+                let failed = made.is_err();
+                loads.settled(&key, made);
+                if failed {
+                    for job in line.remove(&key) {
+                        let why = "its processor cannot be made".to_owned();
+                        (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
+                    }
+                }
             }
+            Next::End => return,
         }
-        line.ended(number, begun.elapsed(), count);
     }
+}
+
+/// Does what was taken.
+fn work(line: &Line, number: usize, bench: &mut Bench, taken: Taken) {
+    let Taken { key, jobs, late, together } = taken;
+    for job in late {
+        let why = "its budget was over before a thread was free".to_owned();
+        (job.done)(Err(Unprocessed::Failed(why)), Timings::default());
+    }
+    if jobs.is_empty() {
+        return;
+    }
+    let begun = Instant::now();
+    let count = jobs.len();
+    if together {
+        do_batch(line, bench, &key, jobs);
+    } else {
+        for job in jobs {
+            do_batch(line, bench, &key, vec![job]);
+        }
+    }
+    line.ended(number, begun.elapsed(), count);
 }
 
 /// Does jobs of one key in one go.

@@ -1,10 +1,13 @@
-//! How a worker gets in: a token once, then the certificate that it was exchanged for.
+//! How a worker gets in: a token once, then the certificate that it was exchanged for, and its successors.
 
+use std::convert::Infallible;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use wire::identity::{EnrolError, IdentityError};
+use wire::identity::{EnrolError, IdentityError, RenewError};
 use wire::node::DialError;
 
 use crate::backoff::{Backoff, Trouble};
@@ -59,10 +62,10 @@ impl Seat {
     ///
     /// # Errors
     /// [`SeatError`]; each text says what to do.
-    pub async fn take(&self, token: Option<Token>, stop: &CancellationToken) -> Result<Identity, SeatError> {
+    pub async fn take(&self, token: Option<Token>, stop: &CancellationToken) -> Result<Papers, SeatError> {
         match (Identity::load(self.path()), token) {
             (Err(IdentityError::Missing { .. }), Some(token)) => self.enrol(&token, stop).await,
-            (loaded, _) => Ok(loaded?),
+            (loaded, _) => Ok(Papers::new(self.clone(), loaded?)),
         }
     }
 
@@ -71,7 +74,7 @@ impl Seat {
     ///
     /// # Errors
     /// [`SeatError`].
-    pub async fn enrol(&self, token: &Token, stop: &CancellationToken) -> Result<Identity, SeatError> {
+    pub async fn enrol(&self, token: &Token, stop: &CancellationToken) -> Result<Papers, SeatError> {
         let mut backoff = Backoff::new(self.retry.0, self.retry.1);
         let mut trouble = Trouble::default();
         loop {
@@ -84,7 +87,7 @@ impl Seat {
                 Ok(identity) => {
                     identity.save(self.path())?;
                     tracing::info!(worker = %identity.worker(), server = self.server, "enrolled");
-                    return Ok(identity);
+                    return Ok(Papers::new(self.clone(), identity));
                 }
                 Err(error) if may_pass(&error) => {
                     let text = error.to_string();
@@ -103,12 +106,106 @@ impl Seat {
     }
 }
 
+/// The shortest wait between two tries to renew, and the longest one.
+const RENEW: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(3600));
+
+/// A worker's identity in use, and on disk: [`keep`](Self::keep) replaces it before it expires.
+#[derive(Debug)]
+pub struct Papers {
+    seat: Seat,
+    identity: watch::Sender<Arc<Identity>>,
+}
+
+impl Papers {
+    fn new(seat: Seat, identity: Identity) -> Self {
+        Papers { seat, identity: watch::Sender::new(Arc::new(identity)) }
+    }
+
+    /// The identity to be shown now.
+    pub fn identity(&self) -> Arc<Identity> {
+        self.identity.borrow().clone()
+    }
+
+    /// Tells of each new one.
+    pub fn watch(&self) -> watch::Receiver<Arc<Identity>> {
+        self.identity.subscribe()
+    }
+
+    /// Renews the identity whenever a third of its time is left, for as long as it is polled;
+    /// [`node::run`](crate::node::run) does. What fails is tried again.
+    pub async fn keep(&self) -> Infallible {
+        let mut backoff = Backoff::new(RENEW.0, RENEW.1);
+        let mut trouble = Trouble::default();
+        loop {
+            let due = self.identity().renew_at().duration_since(SystemTime::now()).unwrap_or_default();
+            if !due.is_zero() {
+                backoff.reset();
+                // In pieces, since the clock may be set meanwhile, or the machine sleep.
+                tokio::time::sleep(due.min(RENEW.1)).await;
+                continue;
+            }
+            match self.renew().await {
+                Ok(()) => trouble.over(),
+                Err(error) => {
+                    if let Some(tries) = trouble.worth_saying(&error.to_string(), Instant::now()) {
+                        tracing::warn!(tries, "this worker's certificate cannot be renewed yet: {error}");
+                    }
+                }
+            }
+            // After a success too: where the clock is wrong, each certificate looks old at once.
+            tokio::time::sleep(backoff.wait()).await;
+        }
+    }
+
+    /// Renews the identity now.
+    ///
+    /// # Errors
+    /// [`KeepError`]; the present one stays.
+    pub async fn renew(&self) -> Result<(), KeepError> {
+        let new = self.identity().renew(&self.seat.server).await?;
+        new.save(self.seat.path())?;
+        tracing::info!(worker = %new.worker(), "this worker has a new certificate");
+        self.identity.send_replace(Arc::new(new));
+        Ok(())
+    }
+}
+
+/// Why an identity was not renewed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum KeepError {
+    /// The server did not do it.
+    #[error(transparent)]
+    Renew(#[from] RenewError),
+    /// It cannot be kept.
+    #[error(transparent)]
+    Save(#[from] IdentityError),
+}
+
+impl SeatError {
+    /// Whether only a person with another token can help.
+    pub fn needs_token(&self) -> bool {
+        match self {
+            SeatError::Identity(error) => matches!(error, IdentityError::Missing { .. }),
+            SeatError::Enrol(error) => matches!(
+                error,
+                EnrolError::WrongToken
+                    | EnrolError::ExpiredToken
+                    | EnrolError::UsedUpToken
+                    | EnrolError::WrongAuthority { .. }
+            ),
+            SeatError::Stopped => false,
+        }
+    }
+}
+
 /// Trouble of the network or of the server, which may be over soon; everything else needs a person.
 fn may_pass(error: &EnrolError) -> bool {
     match error {
-        EnrolError::Dial(dial) => {
-            !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. })
-        }
+        EnrolError::Dial(dial) => !matches!(
+            dial,
+            DialError::Protocol { .. } | DialError::Version { .. } | DialError::WrongAuthority { .. }
+        ),
         EnrolError::Broken(_) => true,
         _ => false,
     }

@@ -33,8 +33,8 @@
 //! let host = Arc::new(Host::start(&registry, host::Config::default())?);
 //! let stop = CancellationToken::new();
 //! let seat = identity::Seat::new("127.0.0.1:4433", "shouter", "worker-state");
-//! let identity = seat.take(Some("fl1_…".parse()?), &stop).await?;
-//! node::run(&node::Config::new("127.0.0.1:4433", "shouter"), &identity, host, stop).await?;
+//! let papers = seat.take(Some("fl1_…".parse()?), &stop).await?;
+//! node::run(&node::Config::new("127.0.0.1:4433", "shouter"), &papers, host, stop).await?;
 //! # Ok(())
 //! # }
 //! ```

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use clap::Parser;
-use framelane_worker::identity::{Identity, Seat, Token};
+use framelane_worker::identity::{Papers, Seat, SeatError, Token};
 use framelane_worker::{Host, node, watchdog, zoo};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,9 @@ mod log;
 
 use config::Config;
 
+/// Ended since the server does not let this worker in, and a person must give it another token: to be
+/// started again would not help. As `EX_NOPERM` of sysexits.h.
+const NOT_ADMITTED: u8 = 77;
 /// Ended since a job hung: to be started again.
 const HUNG: i32 = 86;
 /// Ended at once by a second signal.
@@ -32,7 +35,9 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("framelane-worker: {error:#}");
-            ExitCode::FAILURE
+            let seat = error.downcast_ref::<SeatError>().is_some_and(SeatError::needs_token);
+            let run = error.downcast_ref::<node::RunError>().is_some_and(node::RunError::needs_enrolment);
+            if seat || run { ExitCode::from(NOT_ADMITTED) } else { ExitCode::FAILURE }
         }
     }
 }
@@ -41,43 +46,68 @@ async fn run(config: Config) -> anyhow::Result<()> {
     let stop = stop_on_signals()?;
     let seat = Seat::new(&config.server, config.name(), &config.state);
     // First what is quick to find out: a worker that may not enter need not load its models.
-    let mut token = config.token.clone();
-    let identity = seat.take(token.clone(), &stop).await;
+    let token = config.token.clone();
+    let papers = seat.take(token.clone(), &stop).await;
     if stop.is_cancelled() {
         return Ok(());
     }
-    let mut identity = identity?;
+    let papers = papers?;
 
     let (models, library, threads) = (config.models.clone(), config.onnxruntime.clone(), config.host());
-    let started = tokio::task::spawn_blocking(move || -> anyhow::Result<Host> {
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<Host> {
         let registry = zoo::registry(&models, library.as_deref())?;
-        Ok(Host::start(&registry, threads)?)
+        // The models are loaded while the worker joins: the server hands it what no other has room for.
+        Ok(Host::open(&registry, threads)?)
     });
     let host = tokio::select! {
         biased;
         () = stop.cancelled() => return Ok(()),
-        host = started => Arc::new(host.context("loading the models failed")??),
+        host = opened => Arc::new(host.context("opening the models failed")??),
     };
 
+    let worked = work(&config, papers, token, &seat, &host, &stop).await;
+    quiet(host).await;
+    worked
+}
+
+async fn work(
+    config: &Config,
+    mut papers: Papers,
+    mut token: Option<Token>,
+    seat: &Seat,
+    host: &Arc<Host>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let node = config.node();
     loop {
         let worked = tokio::select! {
-            worked = node::run(&node, &identity, Arc::clone(&host), stop.clone()) => worked,
-            hung = watch(&host, config.hang_after()) => end_hung(&hung),
+            worked = node::run(&node, &papers, Arc::clone(host), stop.clone()) => worked,
+            hung = watch(host, config.hang_after()) => end_hung(&hung),
         };
         match worked {
             Ok(()) => return Ok(()),
             // The identity on disk is of no use there. A token was given, so it is meant to be used.
             Err(error) if error.needs_enrolment() && token.is_some() => {
                 tracing::warn!(%error, "enrolling again with the token");
-                identity = again(&seat, token.take(), &stop).await?;
+                papers = again(seat, token.take(), stop).await?;
             }
             Err(error) => return Err(error.into()),
         }
     }
 }
 
-async fn again(seat: &Seat, token: Option<Token>, stop: &CancellationToken) -> anyhow::Result<Identity> {
+/// Lets the host's threads come to an end: a process that ends while one of them loads a model crashes in the
+/// exit handlers of the model's libraries.
+async fn quiet(host: Arc<Host>) {
+    const AT_MOST: Duration = Duration::from_secs(30);
+    if let Some(host) = Arc::into_inner(host) {
+        let closed = tokio::task::spawn_blocking(|| host.close());
+        // What takes longer hangs, and ends with the process, however that looks.
+        let _ = tokio::time::timeout(AT_MOST, closed).await;
+    }
+}
+
+async fn again(seat: &Seat, token: Option<Token>, stop: &CancellationToken) -> anyhow::Result<Papers> {
     let token = token.context("there is no token")?;
     Ok(seat.enrol(&token, stop).await?)
 }

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 use wire::Closed;
-use wire::identity::Identity;
-use wire::node::{ConnectError, DialError, Hello, HelloKey};
+use wire::node::{ConnectError, DialError, Hello};
 
 use crate::backoff::{Backoff, Trouble};
 use crate::host::Host;
+use crate::identity::Papers;
 use credit::Credit;
 use session::{Ended, Session};
 
@@ -69,6 +69,9 @@ pub enum RunError {
     /// Trying again would not help.
     #[error(transparent)]
     Connect(ConnectError),
+    /// Nothing that this worker was to do can be done.
+    #[error("there is nothing left to serve: {0}")]
+    Nothing(String),
     /// The connection was lost, and [`Config::reconnect`] is off.
     #[error("the connection to {server} ended: {why}")]
     Lost {
@@ -87,37 +90,58 @@ impl RunError {
             RunError::Connect(
                 ConnectError::Expired
                     | ConnectError::Refused(_)
+                    | ConnectError::Revoked(_)
                     | ConnectError::Dial(DialError::WrongAuthority { .. })
             )
         )
     }
 }
 
-/// Works for a server until `stop`, or until the server sends this worker away; then finishes what is in
-/// hand and leaves. A lost connection is made again, however long that takes.
+/// Works for a server until `stop`, or until an operator drains this worker; then finishes what is in hand
+/// and leaves. A lost connection is made again, however long that takes, and so is one that a server ends
+/// because it stops. Joins at once with what is ready and what is not, and tells the server as that changes.
+/// Renews the papers meanwhile.
 ///
 /// # Errors
 /// [`RunError`], when only a person can help.
 pub async fn run(
     config: &Config,
-    identity: &Identity,
+    papers: &Papers,
     host: Arc<Host>,
     stop: CancellationToken,
+) -> Result<(), RunError> {
+    tokio::select! {
+        worked = work(config, papers, &host, &stop) => worked,
+        never = papers.keep() => match never {},
+    }
+}
+
+async fn work(
+    config: &Config,
+    papers: &Papers,
+    host: &Host,
+    stop: &CancellationToken,
 ) -> Result<(), RunError> {
     let server = &config.server;
     let threads = u32::try_from(host.threads()).unwrap_or(u32::MAX);
     let fixed = config.credit.map(NonZeroU32::get);
     let credit = Credit::new(threads, fixed).given();
-    let hello = Hello {
-        name: config.name.clone(),
-        keys: host.keys().iter().map(|key| HelloKey { key: key.clone(), warm: true }).collect(),
-        credit,
-        capabilities: config.abilities.clone(),
-    };
+    let mut keys = host.keys();
     let mut backoff = Backoff::new(config.retry_first, config.retry_most);
     let mut trouble = Trouble::default();
     loop {
-        let connecting = wire::node::connect(server, identity, hello.clone(), config.wire.clone());
+        if let Some(why) = host.nothing_left() {
+            return Err(RunError::Nothing(why));
+        }
+        let keys_now = keys.borrow_and_update().clone();
+        let hello = Hello {
+            name: config.name.clone(),
+            keys: keys_now,
+            credit,
+            capabilities: config.abilities.clone(),
+        };
+        let identity = papers.identity();
+        let connecting = wire::node::connect(server, &identity, hello, config.wire.clone());
         tokio::pin!(connecting);
         let connected = tokio::select! {
             biased;
@@ -136,25 +160,37 @@ pub async fn run(
                 trouble.over();
                 let since = Instant::now();
                 let credit = Credit::new(threads, fixed);
-                let session = Session::new(node, &host, number, config.drain_within, credit);
-                let ended = session.serve(jobs, &stop).await;
+                let session = Session::new(node, host, number, config.drain_within, credit);
+                let ended = session.serve(jobs, &mut keys, stop).await;
                 let counts = host.counts();
                 match ended {
                     Ended::Drained => {
                         tracing::info!(server, answered = counts.answered, failed = counts.failed, "drained");
                         return Ok(());
                     }
+                    Ended::Lost(Closed::SentAway(_)) => {
+                        tracing::info!(server, answered = counts.answered, "drained, as an operator asked");
+                        return Ok(());
+                    }
                     // A server that goes while this worker leaves: what it held is given up with it.
-                    Ended::Lost(why) if stop.is_cancelled() => {
+                    Ended::Lost(why) | Ended::Dismissed(why) if stop.is_cancelled() => {
                         tracing::warn!(server, %why, "connection lost while draining");
                         return Ok(());
                     }
-                    Ended::Lost(why) if !config.reconnect => {
+                    Ended::Lost(Closed::Revoked(why)) => {
+                        return Err(RunError::Connect(ConnectError::Revoked(why)));
+                    }
+                    Ended::Lost(why) | Ended::Dismissed(why) if !config.reconnect => {
                         return Err(RunError::Lost { server: server.clone(), why });
+                    }
+                    Ended::Dismissed(why) => {
+                        tracing::info!(server, %why, "the server let this worker go, connecting again");
                     }
                     Ended::Lost(why) => {
                         tracing::warn!(server, %why, answered = counts.answered, "connection lost, connecting again");
                     }
+                    // Said at the top of the loop.
+                    Ended::Empty => continue,
                 }
                 // A server that takes workers only to drop them is not to be hurried.
                 if since.elapsed() > config.retry_most {
@@ -180,10 +216,11 @@ pub async fn run(
 /// Trouble of the network or of the server, which may be over soon; everything else needs a person.
 fn may_pass(error: &ConnectError) -> bool {
     match error {
-        ConnectError::Dial(dial) => {
-            !matches!(dial, DialError::Protocol { .. } | DialError::WrongAuthority { .. })
-        }
-        ConnectError::Busy | ConnectError::Greeting { .. } => true,
+        ConnectError::Dial(dial) => !matches!(
+            dial,
+            DialError::Protocol { .. } | DialError::Version { .. } | DialError::WrongAuthority { .. }
+        ),
+        ConnectError::Busy(_) | ConnectError::Greeting { .. } => true,
         _ => false,
     }
 }

@@ -30,8 +30,10 @@ pub enum ZooError {
 /// What the detectors of [`registry`] read beside I420; for [`node::Config::abilities`](crate::node::Config).
 pub const ABILITIES: [&str; 2] = [READS_JPEG, READS_RGB];
 
-/// A registry with every model of the folder `dir` that works. One that does not is logged, with what to do,
-/// and left out. `library` is ONNX Runtime's; without it the usual places are searched.
+/// A registry with every model of the folder `dir` whose manifest and file are right. One that is not is
+/// logged, with what to do, and left out. The models are loaded by the host's threads, which takes longer
+/// than a worker should wait before it joins. `library` is ONNX Runtime's; without it the usual places are
+/// searched.
 ///
 /// # Errors
 /// [`ZooError`], when nothing would be served.
@@ -45,7 +47,7 @@ pub fn registry(dir: &Path, library: Option<&Path>) -> Result<Registry, ZooError
     let mut registry = Registry::new();
     for model in zoo.models() {
         match serve(&mut registry, model, &runtime) {
-            Ok(key) => tracing::info!(model = model.manifest.name, %key, "serving"),
+            Ok(key) => tracing::info!(model = model.manifest.name, %key, "loading"),
             Err(error) => tracing::error!("a model is left out: {error}"),
         }
     }
@@ -70,8 +72,6 @@ fn serve(registry: &mut Registry, model: &Model, runtime: &Runtime) -> Result<Ke
             format!("the model '{name}' is for the task '{task}', which this version does not know").into()
         );
     }
-    // Once here, so that a bad file is one error now and not one for each thread later.
-    Detector::open(model, runtime, Options::default())?;
     let key = key(model)?;
     let (model, runtime) = (model.clone(), runtime.clone());
     registry.serve(key.clone(), move || Detector::open(&model, &runtime, Options::default()))?;

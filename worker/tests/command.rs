@@ -9,7 +9,13 @@ use std::path::Path;
 use nix::sys::signal::Signal;
 use support::{Server, WITHIN, Worker, assets, text};
 use tokio::time::timeout;
+use wire::Closed;
+use wire::identity::Authority;
+use wire::protocol::HelloKey;
 use wire::server::Event;
+
+/// How it ends when only another token can help.
+const NOT_ADMITTED: i32 = 77;
 
 /// Arguments for a worker that would work.
 struct Arguments {
@@ -57,10 +63,20 @@ async fn it_enrols_once_serves_its_models_and_leaves_on_sigterm() {
     let (peer, mut events) = server.peer().await;
     let hello = peer.hello();
     assert_eq!((hello.name.as_str(), hello.credit), ("first", 2));
-    assert!(
-        hello.keys.iter().all(|key| key.key.task.as_str() == "detect" && key.warm && key.key.model.is_some())
-    );
+    let ours = |keys: &[HelloKey]| {
+        keys.iter().all(|key| key.key.task.as_str() == "detect" && key.key.model.is_some())
+    };
+    assert!(!hello.keys.is_empty() && ours(&hello.keys));
     let identity = peer.worker();
+    // It joined before its models were loaded, and says when they are.
+    let mut keys = hello.keys.clone();
+    while !keys.iter().all(|key| key.warm) {
+        match timeout(WITHIN, events.next()).await.expect("in time") {
+            Event::Keys(now) => keys = now,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(!keys.is_empty() && ours(&keys));
 
     worker.signal(Signal::SIGTERM);
     assert_eq!(timeout(WITHIN, events.next()).await.expect("in time"), Event::Drain);
@@ -103,7 +119,7 @@ async fn a_token_that_was_used_up_or_mistyped_is_refused_with_what_to_do() {
 
     let second = Arguments::new(&address, &state.path().join("second"));
     let mut worker = second.start(&["--token", &token]);
-    assert_eq!(worker.ended().await.code(), Some(1), "{}", worker.heard);
+    assert_eq!(worker.ended().await.code(), Some(NOT_ADMITTED), "{}", worker.heard);
     assert!(worker.heard.contains("framelane workers token"), "{}", worker.heard);
 
     let mut worker = second.start(&["--token", "fl1_nonsense"]);
@@ -117,7 +133,7 @@ async fn a_token_of_another_server_is_refused() {
     let state = tempfile::tempdir().expect("a folder");
     let arguments = Arguments::new(&server.listener.local_addr().to_string(), state.path());
     let mut worker = arguments.start(&["--token", &other.token()]);
-    assert_eq!(worker.ended().await.code(), Some(1), "{}", worker.heard);
+    assert_eq!(worker.ended().await.code(), Some(NOT_ADMITTED), "{}", worker.heard);
     assert!(worker.heard.contains("token"), "{}", worker.heard);
 }
 
@@ -125,7 +141,7 @@ async fn a_token_of_another_server_is_refused() {
 async fn without_a_token_or_an_identity_it_says_how_to_get_one() {
     let state = tempfile::tempdir().expect("a folder");
     let mut worker = Arguments::new("127.0.0.1:9", state.path()).start(&[]);
-    assert_eq!(worker.ended().await.code(), Some(1), "{}", worker.heard);
+    assert_eq!(worker.ended().await.code(), Some(NOT_ADMITTED), "{}", worker.heard);
     assert!(worker.heard.contains("--token"), "{}", worker.heard);
 }
 
@@ -178,4 +194,33 @@ async fn a_missing_library_and_missing_models_are_named() {
     let mut worker = arguments.start(&[]);
     assert_eq!(worker.ended().await.code(), Some(1), "{}", worker.heard);
     assert!(worker.heard.contains("no/models"), "{}", worker.heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_worker_is_sent_away_and_stops_with_what_to_do() {
+    let server = Server::start();
+    let state = tempfile::tempdir().expect("a folder");
+    let arguments = Arguments::new(&server.listener.local_addr().to_string(), state.path());
+    let mut worker = arguments.start(&["--token", &server.token()]);
+    let (peer, mut events) = server.peer().await;
+    // Another handle on the folder, as `framelane workers revoke` has.
+    let operator = Authority::load(server.folder.path()).expect("the authority");
+    operator.revoke(peer.worker()).expect("written").expect("it is known");
+    loop {
+        match timeout(WITHIN, events.next()).await.expect("in time") {
+            Event::Closed(closed) => break assert!(matches!(closed, Closed::Revoked(_)), "{closed}"),
+            _ => continue,
+        }
+    }
+    assert_eq!(worker.ended().await.code(), Some(NOT_ADMITTED), "{}", worker.heard);
+    assert!(worker.heard.contains("revoked") && worker.heard.contains("workers token"), "{}", worker.heard);
+
+    // Nor does it get in again, until it has a new token.
+    let mut again = arguments.start(&[]);
+    assert_eq!(again.ended().await.code(), Some(NOT_ADMITTED), "{}", again.heard);
+    let mut anew = arguments.start(&["--token", &server.token()]);
+    let (other, _events) = server.peer().await;
+    assert_ne!(other.worker(), peer.worker());
+    anew.signal(Signal::SIGTERM);
+    assert!(anew.ended().await.success(), "{}", anew.heard);
 }

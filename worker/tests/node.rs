@@ -52,7 +52,7 @@ impl Processor for Puppet {
 }
 
 struct Stage {
-    _server: Server,
+    server: Server,
     peer: Peer,
     events: Events,
     gate: std_mpsc::Sender<()>,
@@ -86,13 +86,13 @@ async fn stage(threads: usize) -> Stage {
     let state = tempfile::tempdir().unwrap();
     let seat = Seat::new(&address, "puppet", state.path());
     let token = server.token().parse().unwrap();
-    let identity = seat.take(Some(token), &stop).await.unwrap();
+    let papers = seat.take(Some(token), &stop).await.unwrap();
     let running = tokio::spawn({
         let stop = stop.clone();
-        async move { node::run(&node::Config::new(address, "puppet"), &identity, host, stop).await }
+        async move { node::run(&node::Config::new(address, "puppet"), &papers, host, stop).await }
     });
     let (peer, events) = server.peer().await;
-    Stage { _server: server, peer, events, gate, begun, stop, running, _state: state }
+    Stage { server, peer, events, gate, begun, stop, running, _state: state }
 }
 
 impl Stage {
@@ -169,4 +169,120 @@ async fn a_drain_finishes_what_is_in_hand() {
     assert!(running.await.unwrap().expect("answered").result.is_ok());
     assert!(matches!(stage.event().await, Event::Closed(_)));
     stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_an_operator_drains_finishes_and_stays_away() {
+    let mut stage = stage(1).await;
+    let running = tokio::spawn(stage.ask(1, "wait"));
+    stage.begun.recv_timeout(WITHIN).expect("the job begins");
+    stage.server.authority.drain(stage.peer.worker()).unwrap().expect("it is known");
+    assert_eq!(stage.event().await, Event::Drain, "its answer to the server's word");
+    stage.gate.send(()).unwrap();
+    assert!(running.await.unwrap().expect("answered").result.is_ok());
+    // As the queue does with a lane that is drained.
+    stage.peer.close("drained");
+    timeout(WITHIN, stage.running).await.expect("ended in time").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_comes_back_after_a_server_that_stops_has_drained_it() {
+    let mut stage = stage(1).await;
+    let running = tokio::spawn(stage.ask(1, "wait"));
+    stage.begun.recv_timeout(WITHIN).expect("the job begins");
+    let worker = stage.peer.worker();
+    let drained = stage.server.listener.drain(WITHIN);
+    let finish = async {
+        assert_eq!(timeout(WITHIN, stage.events.next()).await.unwrap(), Event::Drain);
+        stage.gate.send(()).unwrap();
+        assert!(running.await.unwrap().expect("answered").result.is_ok());
+        stage.peer.close("drained");
+    };
+    tokio::join!(drained, finish);
+    drop((stage.peer, stage.events));
+    let server = stage.server.restart().await;
+    let (peer, _events) = server.peer().await;
+    assert_eq!(peer.worker(), worker);
+    stage.stop.cancel();
+    timeout(WITHIN, stage.running).await.expect("ended in time").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_load_delays_neither_the_join_nor_the_jobs_of_what_is_ready() {
+    let server = Server::start();
+    let address = server.listener.local_addr().to_string();
+    let (load, loads) = std_mpsc::channel::<()>();
+    let loads = Arc::new(std::sync::Mutex::new(loads));
+    let puppet = || {
+        let gate = Arc::new(std::sync::Mutex::new(std_mpsc::channel().1));
+        Puppet { gate, begun: std_mpsc::channel().0 }
+    };
+    let mut registry = Registry::new();
+    let slow = Key::model(TaskName::new(Play::NAME).unwrap(), queue::ModelHash([9; 32]));
+    registry.serve(key(), move || Ok::<_, wire::BoxError>(puppet())).unwrap();
+    let make = move || match loads.lock().unwrap().recv_timeout(WITHIN) {
+        Ok(()) => Ok::<_, wire::BoxError>(puppet()),
+        Err(error) => Err(error.into()),
+    };
+    registry.serve(slow.clone(), make).unwrap();
+    // Two threads: one gets no further than the slow load, so does the other.
+    let config = host::Config { threads: 2.try_into().unwrap(), ..host::Config::default() };
+    let host = Arc::new(Host::open(&registry, config).unwrap());
+    let (stop, state) = (CancellationToken::new(), tempfile::tempdir().unwrap());
+    let seat = Seat::new(&address, "slow", state.path());
+    let papers = seat.take(Some(server.token().parse().unwrap()), &stop).await.unwrap();
+    let running = tokio::spawn({
+        let stop = stop.clone();
+        async move { node::run(&node::Config::new(address, "slow"), &papers, host, stop).await }
+    });
+    let (peer, mut events) = server.peer().await;
+    let said = peer.hello().keys.iter().find(|said| said.key == slow);
+    assert!(said.is_some_and(|said| !said.warm), "it joins cold");
+    let ask = |number, key: &Key| {
+        let message = wire::encode(Cbor("hello".to_owned())).unwrap();
+        let job = HandOut { ticket: ticket(number), key: key.clone(), budget_left: None };
+        timeout(WITHIN, peer.hand_out(job, message))
+    };
+    let cold = tokio::spawn(ask(1, &slow));
+    assert!(!cold.is_finished());
+    for _ in 0..2 {
+        load.send(()).unwrap();
+    }
+    assert!(cold.await.unwrap().expect("in time").expect("answered").result.is_ok());
+    assert!(ask(2, &key()).await.expect("in time").expect("answered").result.is_ok());
+    let mut keys = peer.hello().keys.clone();
+    while !keys.iter().all(|key| key.warm) {
+        match timeout(WITHIN, events.next()).await.expect("it says so in time") {
+            Event::Keys(now) => keys = now,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(keys.len(), 2);
+    stop.cancel();
+    timeout(WITHIN, running).await.expect("ended in time").unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_renews_its_certificate_by_itself_and_keeps_its_id() {
+    // Certificates of some seconds: a third of the time is left after one.
+    let server = Server::start_with(|authority| authority.certificate_lifetime(Duration::from_secs(4)));
+    let address = server.listener.local_addr().to_string();
+    let (stop, state) = (CancellationToken::new(), tempfile::tempdir().unwrap());
+    let seat = Seat::new(&address, "w", state.path());
+    let papers = Arc::new(seat.take(Some(server.token().parse().unwrap()), &stop).await.unwrap());
+    let (first, mut changes) = (papers.identity(), papers.watch());
+    let host = Arc::new(Host::open(&Registry::new(), host::Config::default()).unwrap());
+    let running = tokio::spawn({
+        let (stop, papers) = (stop.clone(), papers.clone());
+        async move { node::run(&node::Config::new(address, "w"), &papers, host, stop).await }
+    });
+    let (peer, _events) = server.peer().await;
+    timeout(WITHIN, changes.changed()).await.expect("renewed in time").unwrap();
+    let second = papers.identity();
+    assert!(second.expires() > first.expires());
+    assert_eq!((second.worker(), second.worker()), (first.worker(), peer.worker()));
+    let kept = framelane_worker::identity::Identity::load(seat.path()).unwrap();
+    assert_eq!(kept.expires(), second.expires(), "on disk too");
+    stop.cancel();
+    timeout(WITHIN, running).await.expect("ended in time").unwrap().unwrap();
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use framelane_web::api::{Snapshot, Stream};
+use framelane_web::api::{Refusal, Snapshot, Stream};
 use framelane_web::{Backend, Config, Picture, Pictures, ServeError, serve};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
@@ -38,7 +38,8 @@ impl Drop for Viewer {
 impl Backend for Fake {
     async fn snapshot(&self) -> Snapshot {
         let stream = Stream { id: "door".to_owned(), ..Stream::default() };
-        Snapshot { streams: vec![stream], workers: Vec::new() }
+        let refusals = vec![Refusal { reason: "revoked".to_owned(), connections: 2 }];
+        Snapshot { streams: vec![stream], workers: Vec::new(), refusals }
     }
 
     fn watch(&self, id: &str) -> Option<Pictures> {

@@ -1,4 +1,4 @@
-//! The authority: the key that signs certificates, and the tokens that it honours.
+//! The authority as an operator sees it: its folder, its tokens, its workers.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -6,39 +6,39 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use queue::WorkerId;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
-};
+use rcgen::{Issuer, KeyPair};
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 use time::OffsetDateTime;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
-use super::ledger::{Denied, Ledger, MAX_USES};
+use super::files;
+use super::issue::generate;
+use super::ledger::{Ledger, MAX_USES};
+use super::register::{Known, Record, Register};
 use super::token::{Token, TokenOptions};
-use super::{WORKER_ID, files};
-use crate::tls::{self, SERVER_NAME};
+use crate::tls;
 
 /// Key and certificate in one file, so that they can never be of two authorities.
 const FILE: &str = "authority.pem";
-/// Clocks differ: certificates are valid a day before they are made.
-const BACKDATED: Duration = Duration::from_secs(24 * 3600);
-const TEN_YEARS: Duration = Duration::from_secs(3652 * 24 * 3600);
 const NINETY_DAYS: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Signs the certificates of one server and its workers. Cloning is a reference count.
 #[derive(Clone)]
 pub struct Authority {
-    inner: Arc<Inner>,
-    lifetime: Duration,
+    pub(super) inner: Arc<Inner>,
+    pub(super) lifetime: Duration,
+    pub(super) server_lifetime: Duration,
 }
 
-struct Inner {
+pub(super) struct Inner {
     dir: PathBuf,
-    issuer: Issuer<'static, KeyPair>,
-    certificate: CertificateDer<'static>,
-    ledger: Ledger,
+    pub(super) issuer: Issuer<'static, KeyPair>,
+    pub(super) certificate: CertificateDer<'static>,
+    pub(super) expires: OffsetDateTime,
+    pub(super) ledger: Ledger,
+    pub(super) register: Register,
     random: SystemRandom,
 }
 
@@ -58,6 +58,12 @@ pub enum AuthorityError {
     #[error("{}: others can read this private key; `chmod 600` it, and think about who did", path.display())]
     Exposed {
         /// Which file.
+        path: PathBuf,
+    },
+    /// There is no authority, and none was to be made.
+    #[error("{}: there is no authority here; is this the state folder of the server?", path.display())]
+    Missing {
+        /// Where it was looked for.
         path: PathBuf,
     },
     /// The file holds no key with its certificate.
@@ -82,22 +88,6 @@ impl From<rcgen::Error> for AuthorityError {
     }
 }
 
-/// What enrolment gives.
-pub(crate) struct Issued {
-    pub(crate) worker: WorkerId,
-    pub(crate) certificate: CertificateDer<'static>,
-}
-
-/// Why enrolment fails.
-#[derive(Debug)]
-pub(crate) enum NotIssued {
-    Denied(Denied),
-    /// The request is no certificate request that its own key signed.
-    BadRequest(String),
-    /// It is this end's fault.
-    Trouble(String),
-}
-
 impl Authority {
     /// Opens the authority in a folder, and makes folder, key and certificate when there are none.
     /// Of several processes that do so at once, all get the same authority.
@@ -105,12 +95,26 @@ impl Authority {
     /// # Errors
     /// When files cannot be read or written, are damaged, or can be read by others.
     pub fn load_or_create(state_dir: impl AsRef<Path>) -> Result<Self, AuthorityError> {
+        let dir = state_dir.as_ref();
+        let path = dir.join(FILE);
+        let file = |source| AuthorityError::File { path: path.clone(), source };
+        files::private_dir(dir).map_err(|source| AuthorityError::File { path: dir.to_owned(), source })?;
+        if !path.try_exists().map_err(file)? {
+            files::create(&path, generate()?.as_bytes()).map_err(file)?;
+        }
+        Self::load(dir)
+    }
+
+    /// Opens the authority in a folder.
+    ///
+    /// # Errors
+    /// [`AuthorityError::Missing`] when there is none, else as [`load_or_create`](Self::load_or_create).
+    pub fn load(state_dir: impl AsRef<Path>) -> Result<Self, AuthorityError> {
         let dir = state_dir.as_ref().to_owned();
         let path = dir.join(FILE);
         let file = |source| AuthorityError::File { path: path.clone(), source };
-        files::private_dir(&dir).map_err(|source| AuthorityError::File { path: dir.clone(), source })?;
         if !path.try_exists().map_err(file)? {
-            files::create(&path, generate()?.as_bytes()).map_err(file)?;
+            return Err(AuthorityError::Missing { path });
         }
         if files::is_open_to_others(&path).map_err(file)? {
             return Err(AuthorityError::Exposed { path });
@@ -119,13 +123,21 @@ impl Authority {
         let damaged = |why: String| AuthorityError::Damaged { path: path.clone(), why };
         let key = PrivatePkcs8KeyDer::from_pem_slice(&pem).map_err(|e| damaged(e.to_string()))?;
         let certificate = CertificateDer::from_pem_slice(&pem).map_err(|e| damaged(e.to_string()))?;
+        let expires = X509Certificate::from_der(&certificate).map_err(|e| damaged(e.to_string()))?;
+        let expires = expires.1.validity().not_after.to_datetime();
         let key = KeyPair::try_from(&key).map_err(|e| damaged(e.to_string()))?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(|e| damaged(e.to_string()))?;
-        let tokens = dir.join("tokens");
-        let ledger =
-            Ledger::open(tokens.clone()).map_err(|source| AuthorityError::File { path: tokens, source })?;
-        let inner = Inner { dir, issuer, certificate, ledger, random: SystemRandom::new() };
-        Ok(Self { inner: Arc::new(inner), lifetime: NINETY_DAYS })
+        let folder = |name| {
+            let path = dir.join(name);
+            (path.clone(), move |source| AuthorityError::File { path, source })
+        };
+        let (tokens, trouble) = folder("tokens");
+        let ledger = Ledger::open(tokens).map_err(trouble)?;
+        let (workers, trouble) = folder("workers");
+        let register = Register::open(workers).map_err(trouble)?;
+        let random = SystemRandom::new();
+        let inner = Inner { dir, issuer, certificate, expires, ledger, register, random };
+        Ok(Self { inner: Arc::new(inner), lifetime: NINETY_DAYS, server_lifetime: NINETY_DAYS })
     }
 
     /// How long the certificates of workers are valid. Default 90 days.
@@ -133,6 +145,69 @@ impl Authority {
     pub fn certificate_lifetime(mut self, lifetime: Duration) -> Self {
         self.lifetime = lifetime;
         self
+    }
+
+    /// How long the certificate of a server is valid before it is replaced. Default 90 days.
+    #[must_use]
+    pub fn server_lifetime(mut self, lifetime: Duration) -> Self {
+        self.server_lifetime = lifetime;
+        self
+    }
+
+    /// When the authority's own certificate expires: ten years after it was made. Then all begins anew.
+    pub fn expires(&self) -> SystemTime {
+        self.inner.expires.into()
+    }
+
+    /// The workers that were admitted, revoked ones too, by id. They are forgotten 30 days after their
+    /// certificates have expired.
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    pub fn workers(&self) -> Result<Vec<Known>, AuthorityError> {
+        let all = self.inner.register.all().map_err(|source| self.workers_file(source))?;
+        Ok(all.into_iter().map(|(id, record)| Known::new(id, record)).collect())
+    }
+
+    /// Admits a worker no more. A server of this authority, in whichever process, refuses it from now on
+    /// and ends its connection within a second. Nothing undoes this; the worker can enrol anew, as
+    /// another one. `None`: there is no such worker. A second time changes nothing.
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    pub fn revoke(&self, worker: WorkerId) -> Result<Option<Known>, AuthorityError> {
+        let now = unix_now();
+        self.change(worker, |record| {
+            record.revoked.get_or_insert(now);
+        })
+    }
+
+    /// Asks whichever server a worker is connected to to drain it now: it finishes what it holds, leaves,
+    /// and does not come back by itself. Nothing happens to one that is not connected. `None`: there is
+    /// no such worker.
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    pub fn drain(&self, worker: WorkerId) -> Result<Option<Known>, AuthorityError> {
+        self.change(worker, |record| record.drains = record.drains.saturating_add(1))
+    }
+
+    fn change(
+        &self,
+        worker: WorkerId,
+        change: impl FnOnce(&mut Record),
+    ) -> Result<Option<Known>, AuthorityError> {
+        let changed =
+            self.inner.register.change(worker, change).map_err(|source| self.workers_file(source))?;
+        Ok(changed.map(|record| Known::new(worker, record)))
+    }
+
+    fn workers_file(&self, source: io::Error) -> AuthorityError {
+        AuthorityError::File { path: self.inner.dir.join("workers"), source }
+    }
+
+    pub(crate) fn register(&self) -> &Register {
+        &self.inner.register
     }
 
     /// Mints a token. It is valid for every process that opens the same folder.
@@ -165,52 +240,7 @@ impl Authority {
         &self.inner.certificate
     }
 
-    /// A chain and key for a server. The key lives in memory only and the certificate as long as the
-    /// authority's, since a running server gets no other one.
-    pub(crate) fn server_certificate(
-        &self,
-    ) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>), AuthorityError> {
-        let key = KeyPair::generate()?;
-        let mut params = params("framelane server", TEN_YEARS);
-        params.subject_alt_names = vec![rcgen::SanType::DnsName(
-            SERVER_NAME.try_into().map_err(|e: rcgen::Error| AuthorityError::Certificate(e.to_string()))?,
-        )];
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
-        let leaf = params.signed_by(&key, &self.inner.issuer)?;
-        // The authority goes along for those who only have its fingerprint.
-        Ok((vec![leaf.into(), self.inner.certificate.clone()], key.into()))
-    }
-
-    /// Turns a token into a certificate. Blocks on files.
-    pub(crate) fn enrol(
-        &self,
-        token: u64,
-        secret: &[u8],
-        name: &str,
-        request: &[u8],
-    ) -> Result<Issued, NotIssued> {
-        let trouble = |e: &dyn std::fmt::Display| NotIssued::Trouble(e.to_string());
-        // The request first: a broken one must not cost a use.
-        let request = CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(request))
-            .map_err(|e| NotIssued::BadRequest(e.to_string()))?;
-        self.inner
-            .ledger
-            .spend(token, secret, unix_now())
-            .map_err(|e| trouble(&e))?
-            .map_err(NotIssued::Denied)?;
-        let worker = WorkerId(u64::from_be_bytes(self.random().map_err(|e| trouble(&e))?));
-        // Nothing of the request but its key: what the certificate is good for is not the asker's choice.
-        let mut params = params(name, self.lifetime);
-        params
-            .distinguished_name
-            .push(DnType::CustomDnType(WORKER_ID.to_vec()), format!("{:016x}", worker.get()));
-        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate =
-            params.signed_by(&request.public_key, &self.inner.issuer).map_err(|e| trouble(&e))?;
-        Ok(Issued { worker, certificate: certificate.into() })
-    }
-
-    fn random<const N: usize>(&self) -> Result<[u8; N], AuthorityError> {
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], AuthorityError> {
         let mut bytes = [0; N];
         self.inner
             .random
@@ -226,29 +256,6 @@ impl std::fmt::Debug for Authority {
     }
 }
 
-/// A new key and its own certificate, as PEM.
-fn generate() -> Result<String, AuthorityError> {
-    let key = KeyPair::generate()?;
-    // A name of its own: with equal names a wrong authority would look like a forged signature.
-    let mut params = params(&format!("framelane authority {:016x}", fastrand::u64(..)), TEN_YEARS);
-    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let certificate = params.self_signed(&key)?;
-    Ok(files::pem("PRIVATE KEY", key.serialized_der()) + &files::pem("CERTIFICATE", certificate.der()))
-}
-
-fn params(name: &str, lifetime: Duration) -> CertificateParams {
-    let now = OffsetDateTime::now_utc();
-    let mut params = CertificateParams::default();
-    params.not_before = now - BACKDATED;
-    // No certificate outlives its authority by much, and no lifetime overflows a date.
-    params.not_after = now + lifetime.min(TEN_YEARS);
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, name);
-    params.use_authority_key_identifier_extension = true;
-    params
-}
-
-fn unix_now() -> u64 {
+pub(crate) fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
 }

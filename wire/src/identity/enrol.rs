@@ -2,29 +2,27 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use quinn::{Connection, RecvStream, SendStream};
+use quinn::Connection;
 use rcgen::{CertificateParams, KeyPair};
 use rustls::pki_types::CertificateDer;
 use serde::{Deserialize, Serialize};
 
-use super::authority::NotIssued;
+use super::issue::{Issued, NotIssued};
 use super::ledger::Denied;
 use super::{Authority, Identity, Token, subject};
 use crate::close::Code;
-use crate::framing::Limits;
+use crate::exchange::{self, Broken};
 use crate::node::dial::{Dial, DialError};
-use crate::protocol::{cut, name_is_good};
-use crate::stream::{FrameReader, write};
+use crate::protocol::{ALPN_ENROL, cut, name_is_good};
+use crate::server::Refusal;
 use crate::tls;
 
-/// Names, a certificate request, a certificate: a few hundred bytes each.
-const LIMITS: Limits = Limits { head: 8 * 1024, body: 0 };
 /// How long the client waits for the whole exchange.
-const TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Asks for a first certificate.
 #[derive(Serialize, Deserialize)]
-struct Request {
+pub(crate) struct Request {
     token: u64,
     #[serde(with = "serde_bytes")]
     secret: Vec<u8>,
@@ -34,9 +32,10 @@ struct Request {
     request: Vec<u8>,
 }
 
+/// The answer to [`Request`], and to the request for a renewal.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Reply {
+pub(crate) enum Reply {
     Granted {
         /// X.509, DER.
         #[serde(with = "serde_bytes")]
@@ -112,6 +111,7 @@ pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Ide
     let tls = tls::enrolling(token.fingerprint).map_err(|e| EnrolError::Key(e.to_string()))?;
     let dial = Dial {
         tls,
+        alpn: ALPN_ENROL,
         timeout: TIMEOUT,
         transport: crate::transport::config(Default::default(), 0, 1, TIMEOUT),
     };
@@ -122,11 +122,12 @@ pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Ide
         name: name.to_owned(),
         request: request.der().to_vec(),
     };
-    let reply = tokio::time::timeout(TIMEOUT, exchange(&connection, request)).await;
+    let reply = tokio::time::timeout(TIMEOUT, exchange::ask(&connection, &request)).await;
     connection.close(Code::Done.varint(), b"enrolled");
     // So that the farewell leaves before the endpoint goes; it needs no answer.
     let _ = tokio::time::timeout(Duration::from_secs(1), endpoint.wait_idle()).await;
-    match reply.map_err(|_| EnrolError::Broken("no reply".into()))?.map_err(EnrolError::Broken)? {
+    let reply = reply.map_err(|_| EnrolError::Broken("no reply".into()))?;
+    match reply.map_err(|e| EnrolError::Broken(e.to_string()))? {
         Reply::Granted { certificate, authority } => {
             let certificate = CertificateDer::from(certificate);
             let authority = CertificateDer::from(authority);
@@ -148,68 +149,90 @@ pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Ide
     }
 }
 
-async fn exchange(connection: &Connection, request: Request) -> Result<Reply, String> {
-    let text = |e: &dyn std::fmt::Display| e.to_string();
-    let (mut send, recv) = connection.open_bi().await.map_err(|e| text(&e))?;
-    write(&mut send, &request, Bytes::new(), LIMITS).await.map_err(|e| text(&e))?;
-    // A finished stream cannot fail to be finished: nobody else holds it.
-    let _ = send.finish();
-    let reply = FrameReader::new(recv).read::<Reply>(LIMITS).await.map_err(|e| text(&e))?;
-    reply.map(|(reply, _)| reply).ok_or_else(|| "no reply".into())
+/// A stranger that did not get what it asked for.
+pub(crate) type NotServed = (Refusal, String);
+
+/// The server's side, on a fresh connection; the caller bounds the time.
+pub(crate) async fn serve(connection: &Connection, authority: &Authority) -> Result<(), NotServed> {
+    let served = exchange::serve(connection, async |request: Request| {
+        if !name_is_good(&request.name) {
+            let why = "a worker's name has 1 to 64 bytes and no control characters".to_owned();
+            return (Reply::Bad(why.clone()), Err((Refusal::Violation, why)));
+        }
+        let name = request.name.clone();
+        let issue = move |authority: &Authority| {
+            authority.enrol(request.token, &request.secret, &request.name, &request.request)
+        };
+        let (reply, served) = issued(authority, issue).await;
+        (reply, served.map(|worker| tracing::info!(%worker, name, "a worker enrolled")))
+    })
+    .await;
+    finish(connection, served)
 }
 
-/// The server's side, on a fresh connection. Ends when the client has its reply or is gone; the caller
-/// bounds the time.
-pub(crate) async fn serve(connection: &Connection, authority: &Authority) {
-    if let Ok((mut send, recv)) = connection.accept_bi().await {
-        let reply = reply(recv, authority).await;
-        if let Err(why) = answer(&mut send, &reply).await {
-            tracing::debug!(remote = %connection.remote_address(), why, "enrolment broke off");
+/// Ends a connection on which one thing was served.
+pub(super) fn finish(
+    connection: &Connection,
+    served: Result<Result<(), NotServed>, Broken>,
+) -> Result<(), NotServed> {
+    match served {
+        Ok(served) => {
+            // The client closes when it has the reply; this only ends those that do not.
+            connection.close(Code::Done.varint(), b"this exchange is over");
+            served
+        }
+        Err(broken) => {
+            let why = cut(broken.to_string(), 200);
+            connection.close(Code::Violation.varint(), why.as_bytes());
+            Err((Refusal::Violation, why))
         }
     }
-    // The client closes when it has the reply; this only ends those that do not.
-    connection.close(Code::Done.varint(), b"enrolment is over");
 }
 
-async fn reply(recv: RecvStream, authority: &Authority) -> Reply {
-    let request = match FrameReader::new(recv).read::<Request>(LIMITS).await {
-        Ok(Some((request, _))) => request,
-        Ok(None) => return Reply::Bad("an empty request".into()),
-        Err(e) => return Reply::Bad(cut(e.to_string(), 200)),
-    };
-    if !name_is_good(&request.name) {
-        return Reply::Bad("a worker's name has 1 to 64 bytes and no control characters".into());
-    }
+/// Issues a certificate, which blocks on files, and says what to reply.
+pub(super) async fn issued(
+    authority: &Authority,
+    issue: impl FnOnce(&Authority) -> Result<Issued, NotIssued> + Send + 'static,
+) -> (Reply, Result<queue::WorkerId, NotServed>) {
     let authority = authority.clone();
-    let work = tokio::task::spawn_blocking(move || {
-        let issued = authority.enrol(request.token, &request.secret, &request.name, &request.request);
-        (issued, authority.certificate().to_vec(), request.name)
-    });
+    let work = tokio::task::spawn_blocking(move || (issue(&authority), authority));
+    let trouble = |why: String| {
+        // The details are for the operator; the stranger at the other end gets none.
+        tracing::error!(why, "no certificate could be issued");
+        (Reply::Trouble("see the server's log".into()), Err((Refusal::Trouble, why)))
+    };
     match work.await {
-        Ok((Ok(issued), authority, name)) => {
-            tracing::info!(worker = %issued.worker, name, "a worker enrolled");
-            Reply::Granted { certificate: issued.certificate.to_vec(), authority }
+        Ok((Ok(issued), authority)) => {
+            let authority = authority.certificate().to_vec();
+            (Reply::Granted { certificate: issued.certificate.to_vec(), authority }, Ok(issued.worker))
         }
-        Ok((Err(NotIssued::Denied(why)), ..)) => {
-            tracing::warn!(?why, "an enrolment was denied");
-            Reply::Denied(why)
+        Ok((Err(NotIssued::Denied(why)), _)) => {
+            let (refusal, text) = match why {
+                Denied::Unknown => (Refusal::WrongToken, "a token that was never made here"),
+                Denied::Expired => (Refusal::ExpiredToken, "an expired token"),
+                Denied::UsedUp => (Refusal::UsedUpToken, "a token without uses left"),
+            };
+            (Reply::Denied(why), Err((refusal, text.to_owned())))
         }
-        Ok((Err(NotIssued::BadRequest(why)), ..)) => Reply::Bad(cut(why, 200)),
-        Ok((Err(NotIssued::Trouble(why)), ..)) => {
-            // The details are for the operator; the stranger at the other end gets none.
-            tracing::error!(why, "no certificate could be issued");
-            Reply::Trouble("see the server's log".into())
+        Ok((Err(NotIssued::BadRequest(why)), _)) => {
+            let why = cut(why, 200);
+            (Reply::Bad(why.clone()), Err((Refusal::Violation, why)))
         }
-        Err(e) => {
-            tracing::error!(error = %e, "enrolment failed");
-            Reply::Trouble("see the server's log".into())
+        Ok((Err(NotIssued::NotAdmitted(outside)), _)) => {
+            (Reply::Bad(outside.to_string()), Err((outside.refusal(), outside.to_string())))
         }
+        Ok((Err(NotIssued::Trouble(why)), _)) => trouble(why),
+        Err(e) => trouble(e.to_string()),
     }
 }
 
-async fn answer(send: &mut SendStream, reply: &Reply) -> Result<(), String> {
-    write(send, reply, Bytes::new(), LIMITS).await.map_err(|e| e.to_string())?;
-    let _ = send.finish();
-    // Until it is acknowledged; closing the connection sooner would throw it away.
-    send.stopped().await.map(|_| ()).map_err(|e| e.to_string())
+/// A good request, for the fuzz corpus.
+#[cfg(any(test, feature = "fuzz"))]
+pub(super) fn seed(token: &Token, request: &[u8]) -> Vec<u8> {
+    crate::fuzz_seeds::cbor(&Request {
+        token: token.id,
+        secret: token.secret.to_vec(),
+        name: "w".into(),
+        request: request.to_vec(),
+    })
 }

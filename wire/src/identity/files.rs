@@ -45,7 +45,14 @@ pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let beside = write_beside(path, content)?;
     fs::rename(&beside, path).inspect_err(|_| {
         let _ = fs::remove_file(&beside);
-    })
+    })?;
+    // The name too must survive a crash: a revocation that is undone by one would let somebody in.
+    #[cfg(unix)]
+    if let Some(dir) = path.parent() {
+        let here = Path::new(".");
+        File::open(if dir.as_os_str().is_empty() { here } else { dir })?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Puts a file in its place if there is none: of several processes that try, one wins, and false

@@ -22,7 +22,7 @@ pub(super) const MAX_USES: u32 = 1000;
 const MAX_TOKENS: usize = 10_000;
 
 #[derive(Serialize, Deserialize)]
-struct Record {
+pub(super) struct Record {
     digest: ByteArray<32>,
     expires: u64,
     uses: u32,

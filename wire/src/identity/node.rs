@@ -10,6 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::enrol::{EnrolError, enrol};
+use super::renew::{RenewError, renew};
 use super::{Subject, Token, files, subject};
 
 /// A worker's identity. `Debug` hides the key.
@@ -64,6 +65,15 @@ impl Identity {
         enrol(server, token, name).await
     }
 
+    /// Exchanges this identity for one of the same worker with a new key and a new certificate. This one
+    /// stays good until it expires.
+    ///
+    /// # Errors
+    /// [`RenewError`].
+    pub async fn renew(&self, server: &str) -> Result<Self, RenewError> {
+        renew(self, server).await
+    }
+
     /// Reads an identity that [`save`](Self::save) wrote. It may have expired: the server says so.
     ///
     /// # Errors
@@ -83,7 +93,7 @@ impl Identity {
         Self::from_pem(&pem).map_err(|why| IdentityError::Damaged { path, why })
     }
 
-    fn from_pem(pem: &[u8]) -> Result<Self, String> {
+    pub(crate) fn from_pem(pem: &[u8]) -> Result<Self, String> {
         let key = PrivatePkcs8KeyDer::from_pem_slice(pem).map_err(|e| e.to_string())?;
         let certificates =
             CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
@@ -122,8 +132,14 @@ impl Identity {
 
     /// When the certificate expires.
     pub fn expires(&self) -> SystemTime {
-        let seconds = u64::try_from(self.subject.expires).unwrap_or(0);
-        UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
+        time(self.subject.expires)
+    }
+
+    /// When to renew the certificate: with a third of its time left, so that a server may be away for
+    /// weeks.
+    pub fn renew_at(&self) -> SystemTime {
+        let Subject { begins, expires, .. } = self.subject;
+        time(expires.saturating_sub(expires.saturating_sub(begins) / 3))
     }
 
     /// What TLS shows of it.
@@ -132,9 +148,20 @@ impl Identity {
         (vec![self.certificate.clone()], self.key.clone_key().into())
     }
 
-    pub(crate) fn tls(&self) -> Result<quinn::crypto::rustls::QuicClientConfig, rustls::Error> {
-        crate::tls::worker(vec![self.certificate.clone()], self.key.clone_key().into(), &self.authority)
+    /// What TLS uses to speak this protocol.
+    pub(crate) fn tls(
+        &self,
+        alpn: &'static [u8],
+    ) -> Result<quinn::crypto::rustls::QuicClientConfig, rustls::Error> {
+        let chain = vec![self.certificate.clone()];
+        crate::tls::worker(chain, self.key.clone_key().into(), &self.authority, alpn)
     }
+}
+
+/// From seconds of the Unix epoch.
+fn time(seconds: i64) -> SystemTime {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    UNIX_EPOCH.checked_add(Duration::from_secs(seconds)).unwrap_or(UNIX_EPOCH)
 }
 
 impl fmt::Debug for Identity {

@@ -5,7 +5,7 @@ use quinn::{Connection, ConnectionError};
 use serde::Serialize;
 use tokio::time::{Instant, timeout_at};
 
-use super::dial::{Dial, DialError, alert, alert_of};
+use super::dial::{Dial, DialError, Verdict};
 use super::link::{self, Jobs, Node};
 use super::{Config, Hello};
 use crate::close::Code;
@@ -13,7 +13,9 @@ use crate::control::PRIORITY;
 use crate::framing::Limits;
 use crate::identity::Identity;
 use crate::memory::{self, NotShared, Window};
-use crate::protocol::{MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good, stream_limit};
+use crate::protocol::{
+    ALPN_LANE, MAX_CREDIT, MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good, stream_limit,
+};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
 use crate::transport;
 
@@ -30,9 +32,14 @@ pub enum ConnectError {
     /// The server does not take this worker's certificate.
     #[error("the server refuses this worker's certificate ({0}): enrol again with a new token")]
     Refused(String),
+    /// The server does not admit this worker any more, or never did.
+    #[error(
+        "the server does not admit this worker ({0}): enrol again with a new token (make one with `framelane workers token` on the server)"
+    )]
+    Revoked(String),
     /// The server has no room now.
-    #[error("the server has as many workers as it takes: try again later, or raise its limit")]
-    Busy,
+    #[error("the server has no room for this worker now ({0}): try again later, or raise its limits")]
+    Busy(String),
     /// The greeting of this end is not one.
     #[error("the greeting cannot be sent: {0}")]
     Hello(String),
@@ -56,6 +63,17 @@ pub enum ConnectError {
 pub async fn connect(
     server: &str,
     identity: &Identity,
+    hello: Hello,
+    config: Config,
+) -> Result<(Node, Jobs), ConnectError> {
+    speak(ALPN_LANE, server, identity, hello, config).await
+}
+
+/// As [`connect`], in a protocol that need not be this version's: so that a test can be another version.
+pub(crate) async fn speak(
+    alpn: &'static [u8],
+    server: &str,
+    identity: &Identity,
     mut hello: Hello,
     config: Config,
 ) -> Result<(Node, Jobs), ConnectError> {
@@ -69,11 +87,11 @@ pub async fn connect(
     if config.shared_memory && cfg!(target_os = "linux") {
         hello.capabilities.push(SHARED_MEMORY.to_owned());
     }
-    let tls = identity.tls().map_err(|e| ConnectError::Refused(e.to_string()))?;
-    let transport =
-        transport::config(config.windows, stream_limit(hello.credit), hello.credit, config.greeting * 2);
+    let tls = identity.tls(alpn).map_err(|e| ConnectError::Refused(e.to_string()))?;
+    let room = hello.credit.min(MAX_CREDIT);
+    let transport = transport::config(config.windows, stream_limit(room), room, config.greeting * 2);
     let deadline = Instant::now() + config.greeting;
-    let dial = Dial { tls, timeout: config.greeting, transport };
+    let dial = Dial { tls, alpn, timeout: config.greeting, transport };
     let (endpoint, connection) = dial.to(server).await?;
     let greeting = |why: String| ConnectError::Greeting { server: server.to_owned(), why };
     // The handshake may have used up the time; the greeting gets some of its own.
@@ -93,7 +111,7 @@ pub async fn connect(
         }
     };
     let greeted = Greeted { welcome, send, reader, memory };
-    Ok(link::start(endpoint, connection, hello.credit, config.limits, greeted))
+    Ok(link::start(endpoint, connection, room, config.limits, greeted))
 }
 
 /// What the greeting gave.
@@ -154,26 +172,12 @@ async fn take_memory(welcome: &Welcome, hello: &Hello) -> Result<Option<Window>,
     }
 }
 
-/// TLS 1.3 lets a client speak before the server has looked at its certificate, so what the server
-/// thinks of it arrives during the greeting.
 fn name(e: ConnectionError, server: &str) -> ConnectError {
-    let why = e.to_string();
-    match &e {
-        ConnectionError::ConnectionClosed(close) => match alert_of(close.error_code) {
-            Some(alert::CERTIFICATE_EXPIRED) => return ConnectError::Expired,
-            Some(_) => return ConnectError::Refused(why),
-            None => {}
-        },
-        ConnectionError::ApplicationClosed(close) => {
-            let text = String::from_utf8_lossy(&close.reason).into_owned();
-            if close.error_code == Code::Busy.varint() {
-                return ConnectError::Busy;
-            } else if close.error_code == Code::NoCertificate.varint() {
-                return ConnectError::Refused(text);
-            }
-            return ConnectError::Greeting { server: server.to_owned(), why: text };
-        }
-        _ => {}
+    match Verdict::of(&e) {
+        Verdict::Expired => ConnectError::Expired,
+        Verdict::Revoked(why) => ConnectError::Revoked(why),
+        Verdict::Refused(why) => ConnectError::Refused(why),
+        Verdict::Busy(why) => ConnectError::Busy(why),
+        Verdict::Other(why) => ConnectError::Greeting { server: server.to_owned(), why },
     }
-    ConnectError::Greeting { server: server.to_owned(), why }
 }

@@ -7,8 +7,12 @@ use std::time::Duration;
 use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{ClientConfig, Connection, ConnectionError, Endpoint, TransportConfig};
 
+use crate::close::{Code, reason};
+use crate::exchange;
+use crate::protocol::ALPN_VERSIONS;
 use crate::tls::SERVER_NAME;
 use crate::transport;
+use crate::version::{Speaks, alpn};
 
 /// Why a server cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -40,13 +44,25 @@ pub enum DialError {
         /// As given.
         server: String,
     },
-    /// It answers, but not in this protocol.
+    /// It answers, but not in this protocol, and does not say in which.
     #[error(
         "{server} does not speak this version of the protocol: install the same version of Framelane at both ends"
     )]
     Protocol {
         /// As given.
         server: String,
+    },
+    /// It speaks other versions of the protocol.
+    #[error(
+        "{server} speaks {theirs}, this end {ours}: upgrade the older of the two, so that both have the same version of Framelane"
+    )]
+    Version {
+        /// As given.
+        server: String,
+        /// What the server speaks.
+        theirs: String,
+        /// What this end wanted.
+        ours: String,
     },
     /// The handshake failed otherwise.
     #[error("no secure connection to {server}: {why}")]
@@ -65,6 +81,7 @@ pub enum DialError {
 pub(crate) mod alert {
     pub(crate) const BAD_CERTIFICATE: u8 = 42;
     pub(crate) const CERTIFICATE_EXPIRED: u8 = 45;
+    pub(crate) const UNSUPPORTED_CERTIFICATE: u8 = 43;
     pub(crate) const CERTIFICATE_UNKNOWN: u8 = 46;
     pub(crate) const UNKNOWN_CA: u8 = 48;
     pub(crate) const NO_APPLICATION_PROTOCOL: u8 = 120;
@@ -77,6 +94,8 @@ pub(crate) fn alert_of(code: quinn::TransportErrorCode) -> Option<u8> {
 
 pub(crate) struct Dial {
     pub(crate) tls: QuicClientConfig,
+    /// The protocol wanted.
+    pub(crate) alpn: &'static [u8],
     pub(crate) timeout: Duration,
     pub(crate) transport: Arc<TransportConfig>,
 }
@@ -85,22 +104,78 @@ impl Dial {
     /// Tries the server's addresses one after the other and gives the first connection, or the last
     /// failure.
     pub(crate) async fn to(self, server: &str) -> Result<(Endpoint, Connection), DialError> {
+        let Self { tls, alpn: wanted, timeout, transport } = self;
         let resolve = |why: String| DialError::Resolve { server: server.to_owned(), why };
-        let addresses = tokio::time::timeout(self.timeout, tokio::net::lookup_host(server))
+        let addresses = tokio::time::timeout(timeout, tokio::net::lookup_host(server))
             .await
             .map_err(|_| resolve("the resolver does not answer".into()))?
             .map_err(|e| resolve(e.to_string()))?;
-        let mut config = ClientConfig::new(Arc::new(self.tls));
-        config.transport_config(self.transport);
+        let mut config = ClientConfig::new(Arc::new(tls));
+        config.transport_config(transport);
         let mut failure = resolve("it resolves to nothing".into());
         // A name with dozens of addresses is a mistake, not a reason to try for minutes.
         for address in addresses.take(8) {
-            match one(address, config.clone(), self.timeout).await {
+            match one(address, config.clone(), timeout).await {
+                Ok((_, connection)) if alpn(&connection) == ALPN_VERSIONS => {
+                    return Err(compare(&connection, wanted, timeout, server).await);
+                }
                 Ok(pair) => return Ok(pair),
                 Err(cause) => failure = cause.name(server),
             }
         }
         Err(failure)
+    }
+}
+
+/// Asks a server that does not speak the wanted protocol what it speaks.
+async fn compare(connection: &Connection, wanted: &[u8], timeout: Duration, server: &str) -> DialError {
+    let ours = Speaks::these(&[wanted]);
+    let asked = tokio::time::timeout(timeout, exchange::ask::<_, Speaks>(connection, &ours)).await;
+    connection.close(Code::Done.varint(), b"no protocol in common");
+    let server = server.to_owned();
+    match asked {
+        Ok(Ok(theirs)) => DialError::Version { server, theirs: theirs.text(), ours: ours.text() },
+        _ => DialError::Protocol { server },
+    }
+}
+
+/// What the end of a connection says about who dialled.
+///
+/// TLS 1.3 lets a client speak before the server has looked at its certificate, so what the server thinks
+/// of it arrives after the handshake.
+pub(crate) enum Verdict {
+    /// The certificate has expired.
+    Expired,
+    /// The server knows this worker and does not take it, or does not know it.
+    Revoked(String),
+    /// The server does not take the certificate.
+    Refused(String),
+    /// No room now.
+    Busy(String),
+    /// Nothing.
+    Other(String),
+}
+
+impl Verdict {
+    pub(crate) fn of(e: &ConnectionError) -> Self {
+        match e {
+            ConnectionError::ConnectionClosed(close) => match alert_of(close.error_code) {
+                Some(alert::CERTIFICATE_EXPIRED) => Self::Expired,
+                Some(_) => Self::Refused(e.to_string()),
+                None => Self::Other(e.to_string()),
+            },
+            ConnectionError::ApplicationClosed(close) => {
+                let text = reason(close);
+                match close.error_code {
+                    code if code == Code::Busy.varint() => Self::Busy(text),
+                    code if code == Code::NoCertificate.varint() => Self::Refused(text),
+                    code if code == Code::Revoked.varint() => Self::Revoked(text),
+                    code if code == Code::Expired.varint() => Self::Expired,
+                    _ => Self::Other(text),
+                }
+            }
+            _ => Self::Other(e.to_string()),
+        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::close::Closed;
 use crate::control::{self, Beat};
 use crate::framing::Limits;
 use crate::memory::Window;
-use crate::protocol::{Control, HelloKey, MAX_KEYS, Welcome, cut, stream_limit};
+use crate::protocol::{Control, HelloKey, MAX_CREDIT, MAX_KEYS, Welcome, cut, stream_limit};
 use crate::stream::FrameReader;
 use crate::task::Message;
 
@@ -156,7 +156,7 @@ impl Node {
     /// From now on `n` hand-outs may be outstanding: an absolute number, capped by the server. A lower
     /// one takes effect as answers are given.
     pub fn credit(&self, n: u32) {
-        let n = n.min(self.max_credit());
+        let n = n.min(self.max_credit()).min(MAX_CREDIT);
         let before = self.0.most_credit.fetch_max(n, Ordering::Relaxed);
         if n > before {
             self.0.connection.set_max_concurrent_bi_streams(stream_limit(n).into());
@@ -227,11 +227,7 @@ impl Shared {
     }
 
     pub(super) fn close(&self, reason: Closed) {
-        let code = reason.code();
-        let text = match &reason {
-            Closed::Here(text) => text.clone(),
-            other => cut(other.to_string(), 200),
-        };
+        let (code, text) = (reason.code(), reason.text());
         if self.connection.close_reason().is_none() {
             let _ = self.closed.set(reason);
             self.connection.close(code.varint(), text.as_bytes());

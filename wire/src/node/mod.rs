@@ -13,6 +13,8 @@ mod link;
 mod outbox;
 mod table;
 
+#[cfg(test)]
+pub(crate) use connect::speak;
 pub use connect::{ConnectError, connect};
 pub use dial::DialError;
 pub use hand_in::{Reply, ReplyError};

@@ -7,16 +7,19 @@ use quinn::{Connection, SendStream};
 use rustls::pki_types::CertificateDer;
 
 use super::Config;
+use super::door::Turned;
+use super::tally::Refusal;
 use crate::close::Code;
 use crate::control::{Beat, PRIORITY, broken};
 use crate::framing::Limits;
-use crate::identity::{Subject, subject};
+use crate::identity::{Authority, Record, Subject, admitted, subject};
 use crate::memory::{self, Arena};
 use crate::protocol::{Hello, MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good};
 use crate::stream::{FrameReader, write};
 
 pub(super) struct Greeted {
     pub(super) subject: Subject,
+    pub(super) record: Record,
     pub(super) hello: Hello,
     pub(super) send: SendStream,
     pub(super) reader: FrameReader,
@@ -25,17 +28,43 @@ pub(super) struct Greeted {
     pub(super) memory: Option<Arc<Arena>>,
 }
 
-/// Greets a worker, or says with which code and text to turn it away.
-pub(super) async fn greet(connection: &Connection, config: &Config) -> Result<Greeted, (Code, String)> {
+/// Who a connection is, if it is a worker's that is still admitted, and what is known of it.
+pub(super) async fn admit(
+    connection: &Connection,
+    authority: &Authority,
+) -> Result<(Subject, Record), Turned> {
     let certificates = connection
         .peer_identity()
         .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok())
-        .ok_or((Code::NoCertificate, "a worker must show a certificate".to_owned()))?;
-    let subject = certificates
-        .first()
-        .and_then(subject)
-        .ok_or((Code::NoCertificate, "the certificate names no worker".to_owned()))?;
-    let violation = |e: String| (Code::Violation, e);
+        .ok_or_else(|| {
+            let why = "a worker must show a certificate";
+            Turned::new(Refusal::NoCertificate, Code::NoCertificate, why)
+        })?;
+    let subject = certificates.first().and_then(subject).ok_or_else(|| {
+        Turned::new(Refusal::BadCertificate, Code::NoCertificate, "the certificate is no worker's")
+    })?;
+    let (worker, authority) = (subject.worker, authority.clone());
+    let found = tokio::task::spawn_blocking(move || authority.register().find(worker)).await;
+    match found.map_err(std::io::Error::other).and_then(|found| found) {
+        Ok(record) => match admitted(record) {
+            Ok(record) => Ok((subject, record)),
+            Err(outside) => Err(Turned::new(outside.refusal(), Code::Revoked, outside.to_string())),
+        },
+        Err(error) => {
+            tracing::error!(%worker, %error, "the record of a worker cannot be read");
+            Err(Turned::new(Refusal::Trouble, Code::Done, "the server is in trouble, see its log"))
+        }
+    }
+}
+
+/// Greets a worker.
+pub(super) async fn greet(
+    connection: &Connection,
+    config: &Config,
+    authority: &Authority,
+) -> Result<Greeted, Turned> {
+    let (subject, record) = admit(connection, authority).await?;
+    let violation = |e: String| Turned::new(Refusal::Violation, Code::Violation, e);
     let (mut send, recv) = connection.accept_bi().await.map_err(|e| violation(e.to_string()))?;
     let _ = send.set_priority(PRIORITY);
     let mut reader = FrameReader::new(recv);
@@ -68,7 +97,7 @@ pub(super) async fn greet(connection: &Connection, config: &Config) -> Result<Gr
         Some(offer) => settle(offer, &mut reader).await.map_err(violation)?,
         None => None,
     };
-    Ok(Greeted { subject, hello, send, reader, beat, memory })
+    Ok(Greeted { subject, record, hello, send, reader, beat, memory })
 }
 
 /// Memory for a worker that dialled in from this host.
@@ -107,13 +136,4 @@ async fn settle(offer: memory::Offer, reader: &mut FrameReader) -> Result<Option
         Ok(None) => Err("no word about the memory".into()),
         Err(e) => Err(broken(e).to_string()),
     }
-}
-
-/// The protocol that TLS agreed upon.
-pub(super) fn alpn(connection: &Connection) -> Vec<u8> {
-    connection
-        .handshake_data()
-        .and_then(|any| any.downcast::<quinn::crypto::rustls::HandshakeData>().ok())
-        .and_then(|data| data.protocol)
-        .unwrap_or_default()
 }

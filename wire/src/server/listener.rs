@@ -1,33 +1,35 @@
-//! The listening socket, and what happens to those who knock.
+//! The listening socket.
 
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quinn::{Endpoint, Incoming, ServerConfig};
-use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc};
+use quinn::{Endpoint, ServerConfig};
+use tokio::sync::{Mutex, Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::greet::{alpn, greet};
-use super::{Config, Events, Peer, peer};
+use super::door::Door;
+use super::roll::Roll;
+use super::strangers::Strangers;
+use super::tally::{Refusals, Tally};
+use super::{Config, Events, Peer};
 use crate::close::Code;
-use crate::identity::{Authority, AuthorityError, serve_enrolment};
-use crate::protocol::{ALPN_ENROL, ALPN_LANE};
+use crate::identity::{Authority, AuthorityError};
 use crate::{tls, transport};
 
 /// Accepts workers.
 ///
-/// It runs one task that accepts, one for each stranger, and one for each worker, on the runtime that
-/// [`bind`](Self::bind) was called on; each ends with its connection, and [`close`](Self::close) waits
-/// for all of them.
-#[derive(Debug)]
+/// It runs one task that accepts, one that looks after the workers' standing, one for each stranger, and
+/// one for each worker, on the runtime that [`bind`](Self::bind) was called on; each ends with its
+/// connection, and [`close`](Self::close) waits for all of them.
 pub struct Listener {
     endpoint: Endpoint,
     local: SocketAddr,
     workers: Mutex<mpsc::Receiver<(Peer, Events)>>,
+    pub(super) door: Arc<Door>,
     stop: CancellationToken,
     tasks: TaskTracker,
 }
@@ -55,30 +57,22 @@ pub enum BindError {
     Tls(String),
 }
 
-struct Door {
-    authority: Authority,
-    config: Config,
-    accepted: mpsc::Sender<(Peer, Events)>,
-    strangers: Arc<Semaphore>,
-    places: Arc<Semaphore>,
-    tasks: TaskTracker,
-}
-
 impl Listener {
     /// Listens. Must be called within a tokio runtime.
     ///
     /// # Errors
     /// [`BindError`]; a taken port is [`BindError::Taken`].
     pub fn bind(addr: SocketAddr, authority: Authority, config: Config) -> Result<Self, BindError> {
-        let (chain, key) = authority.server_certificate()?;
-        let tls =
-            tls::server(chain, key, authority.certificate()).map_err(|e| BindError::Tls(e.to_string()))?;
+        let unfit = |e: rustls::Error| BindError::Tls(e.to_string());
+        let leaf = authority.server_leaf()?;
+        let shown = tls::Shown::new(leaf.chain, leaf.key).map_err(unfit)?;
+        let tls = tls::server(shown.clone(), authority.certificate()).map_err(unfit)?;
         let mut server = ServerConfig::with_crypto(Arc::new(tls));
         // A worker opens one stream, for control. Silence is found by heartbeats, and before the
         // greeting by its own time limit; QUIC's limit only must not be shorter than theirs.
         let silence = config.greeting.max(config.heartbeat * config.missed.max(1)) + Duration::from_secs(5);
         server
-            .transport_config(transport::config(config.windows, 1, config.max_credit, silence))
+            .transport_config(transport::strangers(config.windows, silence))
             .max_incoming(config.max_strangers)
             // A stranger's early packets: a handshake has no more than a few.
             .incoming_buffer_size(64 << 10)
@@ -94,13 +88,19 @@ impl Listener {
         let door = Arc::new(Door {
             authority,
             accepted,
-            strangers: Arc::new(Semaphore::new(config.max_strangers)),
+            strangers: Strangers::new(config.max_strangers),
             places: Arc::new(Semaphore::new(config.max_workers)),
+            roll: Roll::default(),
+            tally: Tally::default(),
+            shown,
+            renew_at: std::sync::Mutex::new(leaf.renew_at),
             tasks: tasks.clone(),
+            closing: CancellationToken::new(),
             config,
         });
-        tasks.spawn(door.stand(endpoint.clone(), stop.clone()));
-        Ok(Self { endpoint, local, workers: Mutex::new(workers), stop, tasks })
+        tasks.spawn(door.clone().stand(endpoint.clone(), stop.clone()));
+        tasks.spawn(door.clone().look_after(stop.clone()));
+        Ok(Self { endpoint, local, workers: Mutex::new(workers), door, stop, tasks })
     }
 
     /// Where it listens; the port is the real one if 0 was asked for.
@@ -118,6 +118,22 @@ impl Listener {
         }
     }
 
+    /// How many connections were refused so far, by reason.
+    pub fn refusals(&self) -> Refusals {
+        self.door.tally.counts()
+    }
+
+    /// Lets nobody in any more and asks every worker to finish what it holds and leave; it comes back when
+    /// a server is here again. Waits until all have left, or for `within`. [`close`](Self::close) follows.
+    pub async fn drain(&self, within: Duration) {
+        self.door.closing.cancel();
+        for peer in self.door.roll.peers() {
+            peer.drain();
+        }
+        // What is held for longer is given up by `close`.
+        let _ = timeout(within, self.door.roll.empty()).await;
+    }
+
     /// Stops accepting, ends all connections, and waits until the farewells are sent, at most 3 s.
     pub async fn close(&self) {
         self.stop.cancel();
@@ -132,91 +148,15 @@ impl Listener {
     }
 }
 
+impl std::fmt::Debug for Listener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Listener").field("local", &self.local).finish_non_exhaustive()
+    }
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
         self.stop.cancel();
         self.endpoint.close(Code::Done.varint(), b"the server stops");
-    }
-}
-
-impl Door {
-    async fn stand(self: Arc<Self>, endpoint: Endpoint, stop: CancellationToken) {
-        loop {
-            let incoming = tokio::select! {
-                biased;
-                () = stop.cancelled() => return,
-                incoming = endpoint.accept() => incoming,
-            };
-            let Some(incoming) = incoming else { return };
-            let Ok(permit) = self.strangers.clone().try_acquire_owned() else {
-                incoming.refuse();
-                continue;
-            };
-            // With many at the door, only those get in that can be reached at the address they name:
-            // a flood of forged addresses must not hold the places.
-            if self.strangers.available_permits() < self.config.max_strangers / 2
-                && !incoming.remote_address_validated()
-                && incoming.may_retry()
-            {
-                // It may fail only if the address was validated meanwhile, and then it comes again.
-                let _ = incoming.retry();
-                continue;
-            }
-            self.tasks.spawn(self.clone().meet(incoming, permit));
-        }
-    }
-
-    /// One connection, from handshake to end.
-    async fn meet(self: Arc<Self>, incoming: Incoming, stranger: OwnedSemaphorePermit) {
-        let remote = incoming.remote_address();
-        let deadline = tokio::time::Instant::now() + self.config.greeting;
-        let connection = match incoming.accept() {
-            Ok(connecting) => match tokio::time::timeout_at(deadline, connecting).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => return tracing::debug!(%remote, %error, "a handshake failed"),
-                Err(_) => return tracing::debug!(%remote, "a handshake took too long"),
-            },
-            Err(error) => return tracing::debug!(%remote, %error, "a handshake failed"),
-        };
-        let alpn = alpn(&connection);
-        if alpn == ALPN_ENROL {
-            if tokio::time::timeout_at(deadline, serve_enrolment(&connection, &self.authority)).await.is_err()
-            {
-                connection.close(Code::NoHello.varint(), b"the enrolment took too long");
-            }
-            return;
-        }
-        if alpn != ALPN_LANE {
-            return connection.close(Code::Violation.varint(), b"unknown protocol");
-        }
-        let Ok(_place) = self.places.clone().try_acquire_owned() else {
-            return connection.close(Code::Busy.varint(), b"the server has as many workers as it takes");
-        };
-        let greeted = match tokio::time::timeout_at(deadline, greet(&connection, &self.config)).await {
-            Ok(Ok(greeted)) => greeted,
-            Ok(Err((code, why))) => {
-                tracing::warn!(%remote, why, "a worker was turned away");
-                return connection.close(code.varint(), why.as_bytes());
-            }
-            Err(_) => return connection.close(Code::NoHello.varint(), b"no greeting in time"),
-        };
-        let (peer, events, driver) = peer::new(
-            connection,
-            greeted.subject.worker,
-            greeted.hello,
-            self.config.limits,
-            self.config.max_credit,
-            greeted.memory,
-        );
-        let shared_memory = peer.shares_memory();
-        tracing::debug!(%remote, worker = %peer.worker(), shared_memory, "a worker was greeted");
-        let accepted = self.accepted.clone();
-        // Held as a stranger until the caller takes it, so that a caller that does not look bounds
-        // what waits for it.
-        let hand_over = async move {
-            let _ = accepted.send((peer, events)).await;
-            drop(stranger);
-        };
-        tokio::join!(driver.run(greeted.send, greeted.reader, greeted.beat), hand_over);
     }
 }

@@ -7,7 +7,9 @@ use super::{Event, HandOutError};
 use crate::close::{Closed, Code};
 use crate::framing::Limits;
 use crate::memory::{self, PAGE, Window};
-use crate::protocol::{Control, Hello, JobHead, MemoryOffer, Place, SHARED_MEMORY, Taken, Welcome};
+use crate::protocol::{
+    ALPN_LANE, Control, Hello, JobHead, MemoryOffer, Place, SHARED_MEMORY, Taken, Welcome,
+};
 use crate::stream::{FrameReader, write};
 use crate::{Message, node, tls, transport};
 use bytes::Bytes;
@@ -22,7 +24,7 @@ struct Offered {
 }
 
 async fn offered(site: &Site) -> Offered {
-    let (endpoint, connection) = site.dial(site.identity().await.tls().unwrap()).await;
+    let (endpoint, connection) = site.dial(site.identity().await.tls(ALPN_LANE).unwrap()).await;
     let (mut send, recv) = connection.open_bi().await.unwrap();
     let capabilities = vec![SHARED_MEMORY.to_owned()];
     let hello = Hello { name: "rogue".into(), keys: vec![], credit: 4, capabilities };
@@ -89,8 +91,9 @@ async fn a_body_stays_in_memory_until_its_ticket_is_over() {
 
 /// A server that greets one worker as a test wants: with an offer of `size` bytes, or none.
 async fn greeted(site: &Site, offer: Option<MemoryOffer>) -> (Endpoint, Rogue) {
-    let (chain, key) = site.authority.server_certificate().unwrap();
-    let server = tls::server(chain, key, site.authority.certificate()).unwrap();
+    let leaf = site.authority.server_leaf().unwrap();
+    let shown = tls::Shown::new(leaf.chain, leaf.key).unwrap();
+    let server = tls::server(shown, site.authority.certificate()).unwrap();
     let server = quinn::ServerConfig::with_crypto(std::sync::Arc::new(server));
     let endpoint = transport::endpoint(LOOPBACK, Some(server)).unwrap();
     (endpoint.clone(), Rogue { endpoint, offer })

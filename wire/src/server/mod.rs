@@ -10,15 +10,21 @@
 //! - it gives [`HandOutError::LaneClosed`], and [`Event::Closed`] comes.
 
 mod batch;
+mod door;
 mod goodput;
 mod greet;
 mod hand_out;
+#[cfg(test)]
+mod hostile;
 mod listener;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod memory_tests;
 mod peer;
+mod roll;
+mod strangers;
 mod table;
+mod tally;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +32,7 @@ pub use batch::{Batch, Outcome};
 pub use hand_out::{Answer, HandOut, HandOutError};
 pub use listener::{BindError, Listener};
 pub use peer::{Event, Events, Peer};
+pub use tally::{Refusal, Refusals};
 
 use std::time::Duration;
 
@@ -42,7 +49,8 @@ pub struct Config {
     pub max_credit: u32,
     /// The most workers at once. Default 256.
     pub max_workers: usize,
-    /// The most connections at once that have not been greeted yet; more are turned away. Default 64.
+    /// The most connections at once that have not been greeted yet. When it is reached, a newcomer takes
+    /// the place of the oldest one of the address that has the most. Default 64.
     pub max_strangers: usize,
     /// How long a stranger may take for handshake and greeting, or for enrolment. Default 10 s.
     pub greeting: Duration,

@@ -1,6 +1,7 @@
 //! A greeted worker: [`Peer`] hands out, [`Events`] tells what it says on its own account.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -50,6 +51,8 @@ pub(super) struct Shared {
     /// What is shared with the worker; the driver owns it, so that it ends with the connection.
     pub(super) memory: Weak<Arena>,
     control: mpsc::Sender<Control>,
+    /// The worker is not to come back by itself.
+    away: AtomicBool,
     /// Set once, by whoever ends the connection first.
     closed: OnceLock<Closed>,
 }
@@ -95,6 +98,7 @@ pub(super) fn new(
         goodput: Goodput::default(),
         memory: memory.as_ref().map(Arc::downgrade).unwrap_or_default(),
         control,
+        away: AtomicBool::new(false),
         closed: OnceLock::new(),
     });
     let driver = Driver { shared: shared.clone(), memory, events: event, control: controls };
@@ -145,14 +149,31 @@ impl Peer {
         self.0.cancel(&ticket);
     }
 
-    /// Asks the worker to finish what it has and leave.
+    /// Asks the worker to finish what it has and leave. It answers with [`Event::Drain`], and comes back
+    /// once the connection has ended.
     pub fn drain(&self) {
         self.0.tell(Control::Drain);
     }
 
+    /// As [`drain`](Self::drain), but the worker is not to come back by itself: however this end then
+    /// closes the connection, the worker sees [`Closed::SentAway`].
+    pub fn send_away(&self) {
+        self.0.away.store(true, Ordering::Relaxed);
+        self.drain();
+    }
+
     /// Ends the connection now. Pending hand-outs give [`HandOutError::LaneClosed`].
     pub fn close(&self, reason: &str) {
-        self.0.close(Closed::Here(cut(reason.to_owned(), 200)));
+        let reason = cut(reason.to_owned(), 200);
+        self.0.close(match self.0.away.load(Ordering::Relaxed) {
+            true => Closed::SentAway(reason),
+            false => Closed::Here(reason),
+        });
+    }
+
+    /// Ends the connection now, and says why in a way that the worker understands.
+    pub(super) fn end(&self, reason: Closed) {
+        self.0.close(reason);
     }
 }
 
@@ -191,11 +212,7 @@ impl Shared {
     }
 
     pub(super) fn close(&self, reason: Closed) {
-        let code = reason.code();
-        let text = match &reason {
-            Closed::Here(text) => text.clone(),
-            other => cut(other.to_string(), 200),
-        };
+        let (code, text) = (reason.code(), reason.text());
         // A connection that ended by itself keeps its own reason.
         if self.connection.close_reason().is_none() {
             let _ = self.closed.set(reason);
@@ -205,8 +222,8 @@ impl Shared {
 }
 
 impl Driver {
-    /// Runs the connection until it ends.
-    pub(super) async fn run(self, send: SendStream, mut reader: FrameReader, beat: Beat) {
+    /// Runs the connection until it ends, and gives how.
+    pub(super) async fn run(self, send: SendStream, mut reader: FrameReader, beat: Beat) -> Closed {
         let Self { shared, memory, events, control } = self;
         let closed = tokio::select! {
             biased;
@@ -219,8 +236,9 @@ impl Driver {
         };
         shared.close(closed.clone());
         drop(memory);
-        let _ = shared.closed.set(closed);
-        tracing::debug!(worker = %shared.worker, reason = ?shared.closed.get(), "a worker's connection ended");
+        let closed = shared.closed.get_or_init(|| closed).clone();
+        tracing::debug!(worker = %shared.worker, reason = ?closed, "a worker's connection ended");
+        closed
     }
 }
 

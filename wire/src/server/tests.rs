@@ -9,11 +9,11 @@ use quinn::crypto::rustls::QuicClientConfig;
 use quinn::{Connection, ConnectionError, Endpoint, RecvStream, SendStream, VarInt};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Config, Event, Events, HandOut, HandOutError, Listener, Peer};
+use super::{Config, Event, Events, HandOut, HandOutError, Listener, Peer, Refusal};
 use crate::close::{Closed, Code};
 use crate::framing::Limits;
 use crate::identity::{Authority, Identity, TokenOptions};
-use crate::protocol::{AnswerHead, AnswerResult, Control, Hello, JobHead, Welcome};
+use crate::protocol::{ALPN_LANE, AnswerHead, AnswerResult, Control, Hello, JobHead, Welcome};
 use crate::stream::{FrameReader, write};
 use crate::tls::{self, SERVER_NAME};
 use crate::{Message, Timings, Unprocessed, transport};
@@ -28,7 +28,7 @@ pub(super) struct Site {
     _dir: tempfile::TempDir,
     pub(super) authority: Authority,
     pub(super) listener: Listener,
-    config: Config,
+    pub(super) config: Config,
 }
 
 pub(super) fn site() -> Site {
@@ -40,7 +40,7 @@ pub(super) fn hasty() -> Site {
     site_with(Config { greeting: Duration::from_secs(1), ..Config::default() })
 }
 
-fn site_with(config: Config) -> Site {
+pub(super) fn site_with(config: Config) -> Site {
     let dir = tempfile::tempdir().unwrap();
     let authority = Authority::load_or_create(dir.path()).unwrap();
     let listener = Listener::bind(LOOPBACK, authority.clone(), config.clone()).unwrap();
@@ -48,6 +48,17 @@ fn site_with(config: Config) -> Site {
 }
 
 impl Site {
+    /// Waits until so many were refused for this reason; the peer knows a little sooner than the counter.
+    pub(super) async fn counted(&self, refusal: Refusal, n: u64) {
+        soon(async {
+            while self.listener.refusals().of(refusal) < n {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+        assert_eq!(self.listener.refusals().of(refusal), n);
+    }
+
     pub(super) async fn identity(&self) -> Identity {
         let token = self.authority.token(TokenOptions::default()).unwrap();
         soon(Identity::enrol(&self.listener.local_addr().to_string(), &token, "w")).await.unwrap()
@@ -55,17 +66,24 @@ impl Site {
 
     /// Past TLS, and no further. Keeps the endpoint alive.
     pub(super) async fn dial(&self, tls: QuicClientConfig) -> (Endpoint, Connection) {
+        soon(self.try_dial(tls)).await.unwrap()
+    }
+
+    pub(super) async fn try_dial(
+        &self,
+        tls: QuicClientConfig,
+    ) -> Result<(Endpoint, Connection), ConnectionError> {
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
         config.transport_config(transport::config(self.config.windows, 100, 100, Duration::from_secs(30)));
         let endpoint = transport::endpoint(LOOPBACK, None).unwrap();
         let connecting = endpoint.connect_with(config, self.listener.local_addr(), SERVER_NAME).unwrap();
-        (endpoint.clone(), soon(connecting).await.unwrap())
+        Ok((endpoint.clone(), connecting.await?))
     }
 
     /// A worker that was greeted and now does what a test wants.
-    async fn rogue(&self) -> Rogue {
+    pub(super) async fn rogue(&self) -> Rogue {
         let identity = self.identity().await;
-        let (endpoint, connection) = self.dial(identity.tls().unwrap()).await;
+        let (endpoint, connection) = self.dial(identity.tls(ALPN_LANE).unwrap()).await;
         let (mut send, recv) = connection.open_bi().await.unwrap();
         let hello = Hello { name: "rogue".into(), keys: vec![], credit: 4, capabilities: vec![] };
         write(&mut send, &hello, Bytes::new(), Limits::NO_BODY).await.unwrap();
@@ -76,17 +94,17 @@ impl Site {
     }
 }
 
-struct Rogue {
-    _endpoint: Endpoint,
-    connection: Connection,
-    send: SendStream,
+pub(super) struct Rogue {
+    pub(super) _endpoint: Endpoint,
+    pub(super) connection: Connection,
+    pub(super) send: SendStream,
     _reader: FrameReader,
-    peer: Peer,
-    events: Events,
+    pub(super) peer: Peer,
+    pub(super) events: Events,
 }
 
 impl Rogue {
-    async fn closed(&mut self) -> Closed {
+    pub(super) async fn closed(&mut self) -> Closed {
         match soon(self.events.next()).await {
             Event::Closed(closed) => closed,
             other => panic!("{other:?}"),
@@ -131,9 +149,10 @@ async fn a_worker_without_a_certificate_is_turned_away() {
                 roots
             })
             .with_no_client_auth();
-    tls.alpn_protocols = vec![crate::protocol::ALPN_LANE.to_vec()];
+    tls.alpn_protocols = vec![ALPN_LANE.to_vec()];
     let (_endpoint, connection) = site.dial(QuicClientConfig::try_from(tls).unwrap()).await;
     assert_eq!(code(&connection).await, Code::NoCertificate.varint());
+    site.counted(Refusal::NoCertificate, 1).await;
 }
 
 #[tokio::test]
@@ -142,7 +161,7 @@ async fn a_certificate_of_a_foreign_authority_is_refused() {
     let identity = foreign.identity().await;
     // It trusts this server, and shows what another authority signed.
     let (chain, key) = identity.shown();
-    let tls = tls::worker(chain, key, site.authority.certificate()).unwrap();
+    let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
     let (_endpoint, connection) = site.dial(tls).await;
     match soon(connection.closed()).await {
         ConnectionError::ConnectionClosed(close) => {
@@ -151,13 +170,14 @@ async fn a_certificate_of_a_foreign_authority_is_refused() {
         }
         other => panic!("closed otherwise: {other}"),
     }
+    site.counted(Refusal::BadCertificate, 1).await;
 }
 
 #[tokio::test]
 async fn a_servers_certificate_is_no_workers() {
     let site = site();
-    let (chain, key) = site.authority.server_certificate().unwrap();
-    let tls = tls::worker(chain, key, site.authority.certificate()).unwrap();
+    let leaf = site.authority.server_leaf().unwrap();
+    let tls = tls::worker(leaf.chain, leaf.key, site.authority.certificate(), ALPN_LANE).unwrap();
     let (_endpoint, connection) = site.dial(tls).await;
     let closed = soon(connection.closed()).await;
     assert!(matches!(closed, ConnectionError::ConnectionClosed(_)), "{closed}");
@@ -168,7 +188,8 @@ async fn a_workers_certificate_is_no_servers() {
     let site = site();
     let identity = site.identity().await;
     let (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) = identity.shown();
-    let server = tls::server(chain, key, site.authority.certificate()).unwrap();
+    let shown = tls::Shown::new(chain, key).unwrap();
+    let server = tls::server(shown, site.authority.certificate()).unwrap();
     let server = quinn::ServerConfig::with_crypto(Arc::new(server));
     let fake = transport::endpoint(LOOPBACK, Some(server)).unwrap();
     let addr = fake.local_addr().unwrap().to_string();
@@ -186,13 +207,14 @@ async fn a_workers_certificate_is_no_servers() {
 async fn a_worker_that_never_greets_is_let_go() {
     let site = hasty();
     let identity = site.identity().await;
-    let (_endpoint, silent) = site.dial(identity.tls().unwrap()).await;
+    let (_endpoint, silent) = site.dial(identity.tls(ALPN_LANE).unwrap()).await;
     assert_eq!(code(&silent).await, Code::NoHello.varint());
     // One that begins and stays half way.
-    let (_endpoint, slow) = site.dial(identity.tls().unwrap()).await;
+    let (_endpoint, slow) = site.dial(identity.tls(ALPN_LANE).unwrap()).await;
     let (mut send, _recv) = slow.open_bi().await.unwrap();
     frame(&mut send, [100, 0], b"ten bytes.").await;
     assert_eq!(code(&slow).await, Code::NoHello.varint());
+    site.counted(Refusal::Slow, 2).await;
 }
 
 #[tokio::test]
@@ -204,31 +226,6 @@ async fn an_enrolment_that_never_asks_is_let_go() {
 }
 
 #[tokio::test]
-async fn half_open_handshakes_are_bounded_and_end() {
-    let config = Config { greeting: Duration::from_secs(2), max_strangers: 2, ..Config::default() };
-    let site = site_with(config);
-    let identity = site.identity().await;
-    // Two that stop after TLS take all places for strangers.
-    let held = [site.dial(identity.tls().unwrap()).await, site.dial(identity.tls().unwrap()).await];
-    let addr = site.listener.local_addr().to_string();
-    let hello = || Hello { name: "w".into(), keys: vec![], credit: 1, capabilities: vec![] };
-    let third = soon(crate::node::connect(&addr, &identity, hello(), Default::default())).await;
-    assert!(third.is_err(), "there was room for a third");
-    // Their time runs out, and the next one gets in.
-    for (_, connection) in &held {
-        assert_eq!(code(connection).await, Code::NoHello.varint());
-    }
-    let (peer, node) = soon(async {
-        tokio::join!(
-            site.listener.accept(),
-            crate::node::connect(&addr, &identity, hello(), Default::default())
-        )
-    })
-    .await;
-    assert!(peer.is_some() && node.is_ok());
-}
-
-#[tokio::test]
 async fn a_full_server_says_so() {
     let site = site_with(Config { max_workers: 1, ..Config::default() });
     let _first = site.rogue().await;
@@ -236,7 +233,7 @@ async fn a_full_server_says_so() {
     let addr = site.listener.local_addr().to_string();
     let hello = Hello { name: "w".into(), keys: vec![], credit: 1, capabilities: vec![] };
     let second = soon(crate::node::connect(&addr, &identity, hello, Default::default())).await;
-    assert!(matches!(second, Err(crate::node::ConnectError::Busy)), "{second:?}");
+    assert!(matches!(second, Err(crate::node::ConnectError::Busy(_))), "{second:?}");
 }
 
 #[tokio::test]
@@ -251,13 +248,14 @@ async fn oversize_and_nonsense_greetings_are_refused() {
         ([4, 0], b"\xff\xff\xff\xff"),
         ([1, 0], b"\xa0"),
     ] {
-        let (_endpoint, connection) = site.dial(identity.tls().unwrap()).await;
+        let (_endpoint, connection) = site.dial(identity.tls(ALPN_LANE).unwrap()).await;
         let (mut send, _recv) = connection.open_bi().await.unwrap();
         let prefix = lengths.map(u32::to_be_bytes).concat();
         send.write_all(&[&prefix, content].concat()).await.unwrap();
         let _ = send.finish();
         assert_eq!(code(&connection).await, Code::Violation.varint(), "{lengths:?}");
     }
+    site.counted(Refusal::Violation, 6).await;
 }
 
 #[tokio::test]
@@ -299,6 +297,7 @@ async fn broken_control_messages_end_the_connection() {
     let mut rogue = site.rogue().await;
     frame(&mut rogue.send, [5, 1000], b"\x64beat").await;
     assert!(matches!(rogue.closed().await, Closed::Violation(_)), "a body on the control stream");
+    site.counted(Refusal::Violation, 5).await;
 }
 
 #[tokio::test]

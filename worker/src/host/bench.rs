@@ -13,6 +13,8 @@ use crate::registry::Registry;
 pub(super) struct Bench {
     registry: Registry,
     made: BTreeMap<Key, Box<dyn Process>>,
+    /// Keys that were not tried yet.
+    cold: Vec<Key>,
 }
 
 /// What came of a batch: a result for each job, in order.
@@ -23,15 +25,29 @@ pub(super) struct Worked {
 }
 
 impl Bench {
-    /// Makes every processor, on the calling thread.
-    pub(super) fn new(registry: Registry) -> Result<Self, StartError> {
-        let mut made = BTreeMap::new();
-        for (key, factory) in registry.factories() {
-            let processor =
-                make(factory).map_err(|source| StartError::Processor { key: key.clone(), source })?;
-            made.insert(key.clone(), processor);
-        }
-        Ok(Bench { registry, made })
+    /// With nothing made yet.
+    pub(super) fn new(registry: Registry) -> Self {
+        let cold = registry.keys().cloned().collect();
+        Bench { registry, made: BTreeMap::new(), cold }
+    }
+
+    /// Keys that were not tried yet.
+    pub(super) fn cold(&self) -> &[Key] {
+        &self.cold
+    }
+
+    /// Makes a key's processor, on the calling thread.
+    pub(super) fn load(&mut self, key: &Key) -> Result<(), StartError> {
+        self.skip(key);
+        let Some(factory) = self.registry.factories().get(key) else { return Ok(()) };
+        let processor = make(factory).map_err(|source| StartError::Processor { key: key.clone(), source })?;
+        self.made.insert(key.clone(), processor);
+        Ok(())
+    }
+
+    /// Does not try this key.
+    pub(super) fn skip(&mut self, key: &Key) {
+        self.cold.retain(|cold| cold != key);
     }
 
     /// Does a batch of one key.

@@ -34,6 +34,16 @@ struct Work {
     since: Instant,
 }
 
+/// What a thread is to do next.
+pub(super) enum Next {
+    /// These jobs.
+    Work(Taken),
+    /// To make this key's processor.
+    Load(Key),
+    /// To end: the line is closed and empty.
+    End,
+}
+
 /// Work for a thread.
 pub(super) struct Taken {
     pub(super) key: Key,
@@ -94,18 +104,34 @@ impl Line {
         refused
     }
 
-    /// Waits for work; none when the line is closed and empty.
-    pub(super) fn take(&self, thread: usize) -> Option<Taken> {
+    /// Waits for something to do. Jobs of what is made already go first, then what jobs wait for, then
+    /// what else is `cold`: so a slow load holds up nothing but its own jobs.
+    pub(super) fn take(&self, thread: usize, cold: &[Key]) -> Next {
         let mut state = self.state();
         loop {
-            if let Some(taken) = state.take(thread, &self.config) {
-                return Some(taken);
+            if let Some(taken) = state.take(thread, &self.config, cold) {
+                return Next::Work(taken);
+            }
+            // Only jobs of cold keys are left, if any.
+            let wanted = state.waiting.front().map(|(job, _)| &job.key);
+            if let Some(key) = wanted.or(if state.closing { None } else { cold.first() }) {
+                return Next::Load(key.clone());
             }
             if state.closing {
-                return None;
+                return Next::End;
             }
+            // Whoever waits here has made everything, so it matters not which one is woken for a job.
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Takes out the jobs of a key.
+    pub(super) fn remove(&self, key: &Key) -> Vec<Job> {
+        let mut state = self.state();
+        let (gone, kept): (VecDeque<_>, VecDeque<_>) =
+            state.waiting.drain(..).partition(|(job, _)| job.key == *key);
+        state.waiting = kept;
+        gone.into_iter().map(|(job, _)| job).collect()
     }
 
     /// A thread has done what it took: so many jobs, in this time.
@@ -193,9 +219,10 @@ impl State {
         service.map_or(1, |service| (SHORT.as_secs_f64() / service).clamp(1.0, MOST) as usize)
     }
 
-    /// The oldest job, and as many others of its key as are to be taken with it.
-    fn take(&mut self, thread: usize, config: &Config) -> Option<Taken> {
-        let key = self.waiting.front()?.0.key.clone();
+    /// The oldest job whose key is not cold, and as many others of its key as are to be taken with it.
+    fn take(&mut self, thread: usize, config: &Config, cold: &[Key]) -> Option<Taken> {
+        let mut place = self.waiting.iter().position(|(job, _)| !cold.contains(&job.key))?;
+        let key = self.waiting[place].0.key.clone();
         let now = Instant::now();
         let together = config.batch.get() > 1;
         let batch = match together {
@@ -204,7 +231,6 @@ impl State {
             false => self.short(&key).min(self.waiting.len().div_ceil(config.threads.get())),
         };
         let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new(), together };
-        let mut place = 0;
         while taken.jobs.len() < batch
             && let Some((job, _)) = self.waiting.get(place)
         {

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue::Ticket;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
-use wire::node::{self, Event, Jobs, Node};
+use wire::node::{self, Event, HelloKey, Jobs, Node};
 use wire::{Closed, Timings, Unprocessed};
 
 use super::credit::Credit;
@@ -22,10 +22,14 @@ const CREDIT_EVERY: Duration = Duration::from_millis(50);
 
 /// How a connection ended.
 pub(super) enum Ended {
-    /// As it should.
+    /// As this worker wanted.
     Drained,
+    /// As the server wanted, with nothing left in hand.
+    Dismissed(Closed),
     /// Otherwise.
     Lost(Closed),
+    /// There is nothing left to serve.
+    Empty,
 }
 
 pub(super) struct Session<'a> {
@@ -49,8 +53,13 @@ impl<'a> Session<'a> {
         Session { node, host, number, drain_within, credit, done: Arc::new(Notify::new()) }
     }
 
-    /// Serves the connection; after `stop` finishes what is in hand and leaves.
-    pub(super) async fn serve(mut self, mut jobs: Jobs, stop: &CancellationToken) -> Ended {
+    /// Serves the connection; after `stop`, or when the server says so, finishes what is in hand and leaves.
+    pub(super) async fn serve(
+        mut self,
+        mut jobs: Jobs,
+        keys: &mut watch::Receiver<Vec<HelloKey>>,
+        stop: &CancellationToken,
+    ) -> Ended {
         let mut tick = tokio::time::interval(CREDIT_EVERY);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let closed = loop {
@@ -59,11 +68,17 @@ impl<'a> Session<'a> {
                 () = stop.cancelled() => {
                     tracing::info!(held = self.node.held(), "draining");
                     self.node.drain();
-                    return self.drain(jobs).await;
+                    return match self.drain(jobs).await {
+                        // It asked for that.
+                        Ended::Dismissed(_) => Ended::Drained,
+                        other => other,
+                    };
                 }
                 event = jobs.next() => match event {
                     Event::Drain => {
                         tracing::info!(held = self.node.held(), "the server sends this worker away");
+                        // So that it knows when nothing can cross its own word any more.
+                        self.node.drain();
                         return self.drain(jobs).await;
                     }
                     Event::Closed(closed) => break closed,
@@ -75,6 +90,15 @@ impl<'a> Session<'a> {
                         tracing::debug!(credit = n, "credit follows the jobs");
                         self.node.credit(n);
                     }
+                }
+                Ok(()) = keys.changed() => {
+                    let keys = keys.borrow_and_update().clone();
+                    if keys.is_empty() {
+                        self.node.close("it has nothing left to serve").await;
+                        self.host.abandon(self.number);
+                        return Ended::Empty;
+                    }
+                    self.node.keys(keys);
                 }
             }
         };
@@ -100,7 +124,11 @@ impl<'a> Session<'a> {
                 event = jobs.next() => match event {
                     Event::Closed(closed) => {
                         self.host.abandon(self.number);
-                        return if self.node.held() == 0 { Ended::Drained } else { Ended::Lost(closed) };
+                        return match closed {
+                            closed @ (Closed::SentAway(_) | Closed::Revoked(_)) => Ended::Lost(closed),
+                            closed if self.node.held() == 0 => Ended::Dismissed(closed),
+                            closed => Ended::Lost(closed),
+                        };
                     }
                     Event::Drain => {}
                     event => self.take(event),
@@ -115,7 +143,7 @@ impl<'a> Session<'a> {
         }
         self.host.abandon(self.number);
         self.node.close("drained").await;
-        Ended::Drained
+        Ended::Dismissed(Closed::Here("drained".into()))
     }
 
     fn take(&mut self, event: Event) {

@@ -84,8 +84,13 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Server {
+        Server::start_with(|authority| authority)
+    }
+
+    /// With an authority that was changed first.
+    pub fn start_with(change: impl FnOnce(Authority) -> Authority) -> Server {
         let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::load_or_create(folder.path()).expect("an authority");
+        let authority = change(Authority::load_or_create(folder.path()).expect("an authority"));
         let any = "127.0.0.1:0".parse().expect("an address");
         let listener =
             Listener::bind(any, authority.clone(), server::Config::default()).expect("a free port");

@@ -1,0 +1,76 @@
+//! What the fuzz corpus begins with: good values of each kind, from the code that writes them.
+#![allow(clippy::unwrap_used, reason = "it is run by tests and by a developer's command")]
+
+use std::path::Path;
+
+use bytes::Bytes;
+use queue::{FlowId, Key, ModelHash, Seq, TaskName, Ticket};
+
+use crate::framing::{Limits, encode_cbor, encode_head};
+use crate::fuzz::Seed;
+use crate::identity::seeds_for_fuzz;
+use crate::protocol::*;
+use crate::version::Speaks;
+
+pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
+    let key = Key::model(TaskName::new("detect").unwrap(), ModelHash([7; 32]));
+    let ticket = Ticket { flow: FlowId(1), seq: Seq(70_000), part: 0, attempt: 2 };
+    let keys = vec![HelloKey { key: key.clone(), warm: true }];
+    let hello = Hello { name: "w".into(), keys: keys.clone(), credit: 3, capabilities: vec!["a".into()] };
+    let welcome = Welcome {
+        worker: u64::MAX,
+        max_credit: 256,
+        heartbeat_ms: 1000,
+        dead_after_ms: 3000,
+        capabilities: vec![],
+        memory: None,
+    };
+    let memory =
+        MemoryOffer { socket: "framelane/0a".into(), secret: Bytes::from_static(&[5; 32]), size: 8192 };
+    let offering = Welcome { memory: Some(memory), ..welcome.clone() };
+    let job = JobHead {
+        ticket,
+        key: Some(key),
+        budget_left_us: Some(90_000),
+        job: Bytes::from_static(b"\xf6"),
+        place: None,
+    };
+    let next = JobHead { key: None, place: Some(Place { at: 4096, len: 20_000 }), ..job.clone() };
+    let ok = AnswerResult::Ok(Bytes::from_static(b"\x80"));
+    let answer = AnswerHead { ticket, result: ok, timings: Default::default() };
+    let bad = AnswerHead { result: AnswerResult::Bad("é".into()), ..answer.clone() };
+    let mut seeds = vec![
+        ("hello", "whole", cbor(&hello)),
+        ("hello", "framed", framed(&hello)),
+        ("welcome", "whole", cbor(&welcome)),
+        ("welcome", "offering", cbor(&offering)),
+        ("taken", "yes", cbor(&Taken { memory: true })),
+        ("taken", "framed", framed(&Taken { memory: false })),
+        ("control", "beat", cbor(&Control::Beat)),
+        ("control", "credit", cbor(&Control::Credit { n: 9 })),
+        ("control", "released", cbor(&Control::Released { ticket })),
+        ("control", "cancel", cbor(&Control::Cancel { ticket })),
+        ("control", "keys", cbor(&Control::Keys { keys })),
+        ("control", "drain", framed(&Control::Drain)),
+        ("job", "whole", cbor(&job)),
+        ("job", "framed", framed(&job)),
+        ("job", "several", [framed(&job), framed(&next)].concat()),
+        ("answer", "ok", cbor(&answer)),
+        ("answer", "bad", cbor(&bad)),
+        ("answer", "framed", framed(&answer)),
+        ("speaks", "whole", cbor(&Speaks::server())),
+        ("payload", "list", cbor(&vec![("a".to_owned(), -1i64)])),
+        ("hello", "long_list", b"\xa3\x64name\x61w\x64keys\x9b\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
+        ("payload", "deep", vec![0x81; 4000]),
+    ];
+    seeds.extend(seeds_for_fuzz(scratch));
+    seeds
+}
+
+pub(crate) fn cbor<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    encode_cbor(value, Limits::HEAD).unwrap().to_vec()
+}
+
+fn framed<T: serde::Serialize>(value: &T) -> Vec<u8> {
+    encode_head(value, 0, Limits::NO_BODY).unwrap().to_vec()
+}
