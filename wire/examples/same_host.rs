@@ -30,8 +30,27 @@ const TOKEN: &str = "FRAMELANE_SAME_HOST_TOKEN";
 fn main() -> Result<(), Failed> {
     match std::env::var(SERVER) {
         // One thread: a worker has one core here, as the server has.
-        Ok(server) => { let rt = match std::env::var("WT").as_deref() { Ok("1") => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?, _ => tokio::runtime::Builder::new_current_thread().enable_all().build()? }; rt.block_on(async { tokio::spawn(work(server)).await? }) }
-        Err(_) => { let rt = match std::env::var("RT").as_deref() { Ok("1") => tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?, Ok("2") => tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?, _ => tokio::runtime::Builder::new_current_thread().enable_all().build()? }; rt.block_on(async { tokio::spawn(measure()).await? }) },
+        Ok(server) => {
+            let rt = match std::env::var("WT").as_deref() {
+                Ok("1") => {
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?
+                }
+                _ => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            };
+            rt.block_on(async { tokio::spawn(work(server)).await? })
+        }
+        Err(_) => {
+            let rt = match std::env::var("RT").as_deref() {
+                Ok("1") => {
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?
+                }
+                Ok("2") => {
+                    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?
+                }
+                _ => tokio::runtime::Builder::new_current_thread().enable_all().build()?,
+            };
+            rt.block_on(async { tokio::spawn(measure()).await? })
+        }
     }
 }
 

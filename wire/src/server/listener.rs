@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::greet::{alpn, greet};
+use super::silence::Silence;
 use super::{Config, Events, Peer, peer};
 use crate::close::Code;
 use crate::identity::{Authority, AuthorityError, serve_enrolment};
@@ -76,7 +77,7 @@ impl Listener {
         let mut server = ServerConfig::with_crypto(Arc::new(tls));
         // A worker opens one stream, for control. Silence is found by heartbeats, and before the
         // greeting by its own time limit; QUIC's limit only must not be shorter than theirs.
-        let silence = config.greeting.max(config.heartbeat * config.missed.max(1)) + Duration::from_secs(5);
+        let silence = config.greeting.max(config.dead_after) + Duration::from_secs(5);
         server
             .transport_config(transport::config(config.windows, 1, config.max_credit, silence))
             .max_incoming(config.max_strangers)
@@ -217,6 +218,8 @@ impl Door {
             let _ = accepted.send((peer, events)).await;
             drop(stranger);
         };
-        tokio::join!(driver.run(greeted.send, greeted.reader, greeted.beat), hand_over);
+        let run =
+            driver.run(greeted.send, greeted.reader, greeted.beat, Silence::new(self.config.suspect_after));
+        tokio::join!(run, hand_over);
     }
 }
