@@ -98,6 +98,11 @@ pub(crate) enum Command {
     Drain {
         lane: LaneId,
     },
+    /// A lane is not heard, or is heard again.
+    Silent {
+        lane: LaneId,
+        silent: bool,
+    },
     DrainWorker {
         worker: WorkerId,
         reply: oneshot::Sender<bool>,

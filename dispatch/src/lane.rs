@@ -95,6 +95,8 @@ pub struct View {
     pub outstanding: u32,
     /// Whether it finishes what it holds and gets nothing more.
     pub draining: bool,
+    /// Whether it is not heard: others get what it holds, and it gets nothing more until it is.
+    pub suspected: bool,
     /// Answers of it that counted.
     pub answered: u64,
     /// Hand-outs that it failed.
@@ -173,6 +175,12 @@ impl Reporter {
     /// Asks for no more work; [`Order::Drained`] comes when the lane holds none.
     pub async fn drain(&self) -> Result<(), Stopped> {
         self.send(Command::Drain { lane: self.lane() }).await
+    }
+
+    /// Says that the worker is not heard, or is heard again. While it is silent it gets nothing, and what
+    /// it holds goes to others too; see [`queue::Dispatcher::suspect`].
+    pub async fn silent(&self, silent: bool) -> Result<(), Stopped> {
+        self.send(Command::Silent { lane: self.lane(), silent }).await
     }
 
     /// Leaves now. `blame` names the ticket that is known to have ended the worker, if one is.

@@ -254,6 +254,8 @@ impl Owner {
                 }
             }
             Command::Drain { lane } => self.core.drain(lane, now),
+            Command::Silent { lane, silent: true } => self.core.suspect(lane, now),
+            Command::Silent { lane, silent: false } => self.core.trust(lane, now),
             Command::DrainWorker { worker, reply } => {
                 let lanes: Vec<_> =
                     self.core.lanes().filter(|lane| lane.worker == worker).map(|lane| lane.lane).collect();
@@ -306,6 +308,7 @@ impl Owner {
                 credit: lane.credit,
                 outstanding: lane.outstanding,
                 draining: lane.draining,
+                suspected: lane.suspected,
                 answered: lane.answered,
                 failed: lane.failed,
                 stale: lane.stale,

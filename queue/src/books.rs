@@ -68,6 +68,9 @@ pub struct PartBooks {
     pub hedged: u64,
     /// Of these, the ones that answered first.
     pub hedges_won: u64,
+    /// Second hand-outs because the lane that had the part was suspected; no outcome of its own comes of
+    /// them either.
+    pub rescued: u64,
 }
 
 /// The books of a flow. A place counts as held until it is taken, then as what it was taken as.

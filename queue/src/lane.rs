@@ -42,6 +42,8 @@ pub struct LaneView<'a> {
     pub outstanding: u32,
     /// It gets nothing more.
     pub draining: bool,
+    /// It gets nothing until it is heard again, and others get what it holds.
+    pub suspected: bool,
     /// Answers of it that settled a part.
     pub answered: u64,
     /// Failures of it that counted.
@@ -50,17 +52,27 @@ pub struct LaneView<'a> {
     pub stale: u64,
 }
 
+/// What a lane's ticket is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// Its answer counts.
+    Live,
+    /// Its part was settled without it; it still counts against the credit. `Cancel` was not told yet.
+    Cancelled,
+    /// As before, and told: the lane must let go by this moment, or whenever it is heard again.
+    Told(Option<Instant>),
+}
+
 /// A ticket in the hands of a lane.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Held {
     /// The pool whose service time the answer tells; it may be gone by then.
     pub(crate) pool: PoolId,
     pub(crate) since: Instant,
-    /// Its part was settled without it; it still counts against the credit.
-    pub(crate) cancelled: bool,
+    pub(crate) worth: Worth,
     /// It was found to take long.
     pub(crate) slow: bool,
-    /// It was handed out beside another one.
+    /// It was handed out beside another one, because that one was slow.
     pub(crate) hedge: bool,
 }
 
@@ -74,6 +86,7 @@ pub(crate) struct Lane {
     pub(crate) pools: Vec<At<PoolId>>,
     pub(crate) credit: u32,
     pub(crate) draining: bool,
+    pub(crate) suspected: bool,
     pub(crate) held: NumberMap<Ticket, Held>,
     pub(crate) answered: u64,
     pub(crate) failed: u64,
@@ -89,6 +102,7 @@ impl Lane {
             pools: Vec::new(),
             credit: join.credit,
             draining: false,
+            suspected: false,
             held: NumberMap::default(),
             answered: 0,
             failed: 0,
@@ -103,7 +117,7 @@ impl Lane {
 
     /// How many more tickets it may hold.
     pub(crate) fn room(&self) -> u32 {
-        if self.draining {
+        if self.draining || self.suspected {
             return 0;
         }
         self.credit.saturating_sub(self.outstanding())
@@ -117,6 +131,7 @@ impl Lane {
             credit: self.credit,
             outstanding: self.outstanding(),
             draining: self.draining,
+            suspected: self.suspected,
             answered: self.answered,
             failed: self.failed,
             stale: self.stale,

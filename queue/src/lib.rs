@@ -83,7 +83,7 @@
 //! 2. A lane never holds more than its credit (more only while a lowered credit bites); a ticket's
 //!    credit comes back exactly once, at answer, release or loss; the books balance after every step.
 //! 3. An answer counts while its ticket is live; the first settles the part, others are
-//!    [`Settled::Stale`]; nothing comes out twice.
+//!    [`Settled::Stale`]; no more than two tickets of a part are live; nothing comes out twice.
 //! 4. [`Dispatcher::poll`] reaches [`Step::Wait`] in bounded steps, and `Wait` names the next moment
 //!    at which something is due.
 //! 5. After `close`, with a budget or a live lane that serves the flow's keys and pin,
@@ -103,6 +103,13 @@
 //! given to a second lane too, where one has room that no first hand-out wants. The first answer counts,
 //! the other ticket is cancelled, and a flow earns its hedges by its hand-outs, so that a pool which is
 //! slow as a whole does not get twice the work.
+//!
+//! # Suspicion
+//!
+//! A lane that has not been heard for a moment may be dead or may only pause, and nobody can tell which.
+//! [`Dispatcher::suspect`] makes no decision: the lane keeps what it holds and gets nothing new, and
+//! another lane gets the same parts, in their old turn. The first answer counts. [`Dispatcher::trust`] takes
+//! it back, [`Dispatcher::leave`] ends it.
 //!
 //! # Where to read on
 //!

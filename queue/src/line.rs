@@ -46,6 +46,10 @@ impl Line {
         self.waiting.front().copied()
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Waiting> {
+        self.waiting.iter().copied()
+    }
+
     pub(crate) fn pop(&mut self) {
         self.waiting.pop_front();
     }

@@ -16,25 +16,41 @@ pub(crate) struct Holder {
     pub(crate) attempt: u32,
 }
 
+/// Whether a part that one lane has is to have a second one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Second {
+    /// As things stand, it is not.
+    No,
+    /// When its hand-out becomes slow.
+    WhenSlow,
+    /// Its hand-out is slow: it waits in this turn for a lane that nobody else wants.
+    Slow(SlowTurn),
+    /// Its lane is suspected: it is in the line of its pool like one that nobody has.
+    Doubted,
+}
+
 /// Who has a part that is handed out.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Out {
     pub(crate) first: Holder,
-    /// The lane that has it too, where it is hedged.
-    pub(crate) hedge: Option<Holder>,
-    /// Its turn among the slow parts that wait for a second lane.
-    pub(crate) slow: Option<SlowTurn>,
+    /// The lane that has it too.
+    pub(crate) other: Option<Holder>,
+    pub(crate) second: Second,
 }
 
 impl Out {
+    pub(crate) fn new(first: Holder, other: Option<Holder>) -> Self {
+        Self { first, other, second: Second::No }
+    }
+
     pub(crate) fn holders(&self) -> impl Iterator<Item = Holder> {
-        std::iter::once(self.first).chain(self.hedge)
+        std::iter::once(self.first).chain(self.other)
     }
 
     /// What is left once a hand-out has ended.
     fn without(&self, attempt: u32) -> Option<Self> {
         let left = self.holders().find(|holder| holder.attempt != attempt)?;
-        Some(Self { first: left, hedge: None, slow: None })
+        Some(Self::new(left, None))
     }
 }
 
@@ -47,7 +63,7 @@ pub(crate) enum State<A> {
     Waiting,
     /// Failed, and not to be tried again before this moment.
     Resting(Instant),
-    /// Handed out.
+    /// Handed out, and perhaps in the line of its pool all the same.
     Out(Out),
     /// Settled.
     Done(Outcome<A>),
@@ -103,21 +119,20 @@ impl<I, P, A> Place<I, P, A> {
         self.open == 0
     }
 
-    /// Takes a part from the lane that has it by this hand-out. Returns the turn it had among the slow
-    /// ones, and whether another lane has it still.
-    pub(crate) fn take_back(&mut self, part: PartIndex, attempt: u32) -> (Option<SlowTurn>, bool) {
+    /// Takes a part from the lane that has it by this hand-out. Returns whether it was to have a second
+    /// one, and whether another lane has it still.
+    pub(crate) fn take_back(&mut self, part: PartIndex, attempt: u32) -> (Second, bool) {
         let slot = &mut self.parts[usize::from(part)];
-        let out = slot.out().expect("the part of a live ticket is handed out");
-        let (slow, left) = (out.slow, out.without(attempt));
+        let State::Out(out) = std::mem::replace(&mut slot.state, State::Idle) else {
+            unreachable!("the part of a live ticket is handed out");
+        };
+        let left = out.without(attempt);
         let other = left.is_some();
         match left {
             Some(left) => slot.state = State::Out(left),
-            None => {
-                slot.state = State::Idle;
-                self.live -= 1;
-            }
+            None => self.live -= 1,
         }
-        (slow, other)
+        (out.second, other)
     }
 
     pub(crate) fn verdict(&self) -> Verdict {

@@ -4,7 +4,8 @@
 //! Flows inside a pool share it by stride scheduling: the one with the least virtual time is next, and
 //! each hand-out adds to its time in inverse proportion to its weight. A flow that comes back from
 //! idleness starts at the pool's present time, so it can neither claim what it did not use nor be
-//! punished for it. Pools that share lanes take turns by smooth weighted round robin.
+//! punished for it. The pool's time goes on with each hand-out by what that is to all who wait together:
+//! were it only the time of who is served, flows that are ever new would all come before an old one. Pools that share lanes take turns by smooth weighted round robin.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
@@ -64,7 +65,7 @@ pub(crate) struct Pool {
     waiting: usize,
     /// Their weights together.
     weight: u64,
-    /// The virtual time of the last flow served.
+    /// The virtual time of those who wait, on average.
     time: u64,
     /// This pool's balance in the round robin among pools.
     turn: i64,
@@ -257,7 +258,7 @@ impl Pools {
     #[inline]
     pub(crate) fn charge(&mut self, line: &mut Line, weight: u32) {
         let pool = &mut self.slots[line.pool];
-        pool.time = pool.time.max(line.pass);
+        pool.time = pool.time.saturating_add(STRIDE / pool.weight.max(1)).max(line.pass);
         line.pass += (STRIDE / u64::from(weight)).max(1);
         let mut first = pool.turns.peek_mut().expect("it was the flow's turn");
         first.0.0 = line.pass;

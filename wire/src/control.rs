@@ -47,14 +47,23 @@ pub(crate) async fn write(mut send: SendStream, mut out: mpsc::Receiver<Control>
     }
 }
 
+/// A silence is counted in so many parts, each from when the one before was found to be over: an end that
+/// was itself stopped for a while misses one part by that, and then finds what has come meanwhile.
+const PARTS: u32 = 6;
+
 /// Reads the next message, or why there will be none.
 pub(crate) async fn read(reader: &mut FrameReader, beat: Beat) -> Result<Control, Closed> {
-    match timeout(beat.dead_after, reader.read::<Control>(Limits::NO_BODY)).await {
-        Err(_) => Err(Closed::Silent),
-        Ok(Ok(Some((control, _)))) => Ok(control),
-        Ok(Ok(None)) => Err(Closed::Violation("it ended the control stream".into())),
-        Ok(Err(e)) => Err(broken(e)),
+    let message = reader.read::<Control>(Limits::NO_BODY);
+    tokio::pin!(message);
+    for _ in 0..PARTS {
+        return match timeout(beat.dead_after / PARTS, &mut message).await {
+            Err(_) => continue,
+            Ok(Ok(Some((control, _)))) => Ok(control),
+            Ok(Ok(None)) => Err(Closed::Violation("it ended the control stream".into())),
+            Ok(Err(e)) => Err(broken(e)),
+        };
     }
+    Err(Closed::Silent)
 }
 
 /// What a failure to read a message says about the other end.

@@ -288,7 +288,11 @@ async fn a_stopped_server_says_so() {
 
 #[tokio::test]
 async fn heartbeats_keep_an_idle_connection() {
-    let config = Config { heartbeat: Duration::from_millis(50), missed: 10, ..Config::default() };
+    let config = Config {
+        heartbeat: Duration::from_millis(50),
+        dead_after: Duration::from_millis(500),
+        ..Config::default()
+    };
     let (_site, _peer, mut events, _node, mut jobs) = pair(config, 4).await;
     // Both ends would give the other up after 500 ms of silence.
     let quiet = tokio::time::timeout(Duration::from_millis(1200), async {

@@ -26,7 +26,11 @@ const DIR: &str = "FRAMELANE_TEST_DIR";
 
 /// Where a dead peer is noticed soon.
 fn hasty() -> Config {
-    Config { heartbeat: Duration::from_millis(100), ..Config::default() }
+    Config {
+        dead_after: Duration::from_millis(300),
+        heartbeat: Duration::from_millis(100),
+        ..Config::default()
+    }
 }
 
 /// A process of this same program that runs one of the "tests" that only wait to be started so.

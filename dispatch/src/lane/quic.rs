@@ -144,6 +144,8 @@ impl Lane {
                     Event::Released(ticket) => self.reporter.released(ticket).await?,
                     Event::Keys(keys) => self.reporter.keys(lane_keys(keys)).await?,
                     Event::Drain => self.reporter.drain().await?,
+                    Event::Silent => self.silent(true).await?,
+                    Event::Heard => self.silent(false).await?,
                     // Dropping the reporter and the tasks gives what the worker held to others.
                     Event::Closed(reason) => return Ok(reason),
                     event => tracing::debug!(?event, "an event of a later protocol is ignored"),
@@ -169,6 +171,11 @@ impl Lane {
                 () = flush => self.flush(),
             }
         }
+    }
+
+    async fn silent(&self, silent: bool) -> Result<(), Stopped> {
+        tracing::debug!(worker = %self.peer.worker(), silent, "a worker is silent, or is heard again");
+        self.reporter.silent(silent).await
     }
 
     fn obey(&mut self, order: Order) {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::Dispatcher;
 use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
-use crate::lane::Held;
+use crate::lane::{Held, Worth};
 use crate::offer::{Outcome, Part, Reason};
 use crate::slots::At;
 
@@ -63,7 +63,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         };
         self.learn(&held, answered.result.is_ok(), answered.service);
         let lane = &mut self.lanes[at];
-        if held.cancelled {
+        if held.worth != Worth::Live {
             lane.stale += 1;
             return Settled::Stale;
         }
@@ -81,7 +81,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         self.advance(now);
         if let Some((_, held)) = self.let_go(lane, ticket) {
             self.learn(&held, false, None);
-            if !held.cancelled {
+            if held.worth == Worth::Live {
                 self.give_back(ticket, false);
             }
         }

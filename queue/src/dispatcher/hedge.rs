@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use super::Dispatcher;
 use crate::id::{FlowId, Ticket};
-use crate::place::State;
+use crate::place::{Second, State};
 use crate::pool::{PoolId, SlowPart, SlowTurn};
 use crate::slots::At;
 use crate::step::Step;
@@ -32,6 +32,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let spread = &mut self.pools.get_mut(pool).spread;
         let slow_after = spread.as_mut().and_then(|spread| spread.slowest(hedge.slowest, now));
         if let Some(moment) = slow_after.and_then(|slow_after| now.checked_add(slow_after)) {
+            let place = self.flows[at].place_mut(ticket.seq).expect("it was handed out just now");
+            if let State::Out(out) = &mut place.parts[usize::from(ticket.part)].state {
+                out.second = Second::WhenSlow;
+            }
             self.set_timer(moment, Due::Slow(ticket));
         }
     }
@@ -54,20 +58,19 @@ impl<I, P, A> Dispatcher<I, P, A> {
         if let Some(held) = self.lanes[holder].held.get_mut(&ticket) {
             held.slow = true;
         }
+        out.second = Second::No;
         if let Some(left) = left {
             let part = SlowPart { flow: at, seq: ticket.seq, part: ticket.part, holder };
-            out.slow = Some(self.pools.add_slow(slot.pool, part));
+            out.second = Second::Slow(self.pools.add_slow(slot.pool, part));
             flow.hedges = left;
         }
     }
 
-    /// A part that waited for a second lane does so no more, without having found one.
-    pub(super) fn not_slow(&mut self, at: At<FlowId>, pool: At<PoolId>, turn: Option<SlowTurn>) {
-        if let Some(turn) = turn {
-            self.pools.drop_slow(pool, turn);
-            let hedges = &mut self.flows[at].hedges;
-            *hedges = (*hedges + ONE).min(SAVED);
-        }
+    /// A slow part waits for a second lane no more, without having found one.
+    pub(super) fn not_slow(&mut self, at: At<FlowId>, pool: At<PoolId>, turn: SlowTurn) {
+        self.pools.drop_slow(pool, turn);
+        let hedges = &mut self.flows[at].hedges;
+        *hedges = (*hedges + ONE).min(SAVED);
     }
 
     /// Hands out one slow part a second time. To be called when no first hand-out can be made, so that
@@ -84,13 +87,13 @@ impl<I, P, A> Dispatcher<I, P, A> {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
             if left.is_some_and(|left| !self.pools.get(pool).service.fits(left, now)) {
                 if let State::Out(out) = &mut slot.state {
-                    out.slow = None;
+                    out.second = Second::No;
                 }
-                self.not_slow(at, pool, Some(turn));
+                self.not_slow(at, pool, turn);
                 continue;
             }
             self.pools.drop_slow(pool, turn);
-            let ticket = self.hand_to(lane, at, seq, part, now);
+            let (ticket, _) = self.hand_to(lane, at, seq, part, now);
             self.flows[at].parts.hedged += 1;
             let lane = self.lanes[lane].id;
             return Some(Step::Assign { lane, ticket });

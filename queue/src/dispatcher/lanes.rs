@@ -5,8 +5,10 @@ use std::time::Instant;
 use super::Dispatcher;
 use crate::id::{FlowId, LaneId, Ticket, WorkerId};
 use crate::key::Key;
-use crate::lane::{Held, Join, Lane, LaneKey};
+use crate::lane::{Held, Join, Lane, LaneKey, Worth};
+use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
+use crate::place::State;
 use crate::policy::NoLane;
 use crate::pool::PoolId;
 use crate::slots::At;
@@ -89,7 +91,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         held.sort_unstable_by_key(|&(ticket, _)| ticket);
         for (ticket, held) in held {
             self.learn(&held, false, None);
-            if !held.cancelled {
+            if held.worth == Worth::Live {
                 self.give_back(ticket, blame.is_none_or(|culprit| culprit == ticket));
             }
         }
@@ -105,7 +107,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let other = self.take_back(at, ticket);
         match self.now {
             Some(now) if charged => self.charge(at, ticket.seq, ticket.part, other, now),
-            _ if other => {}
+            _ if other => self.doubt(at, ticket.seq, ticket.part),
             _ => self.enqueue(at, ticket.seq, ticket.part),
         }
     }
@@ -164,13 +166,18 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 
-    /// Settles what a flow has waiting where nobody serves, if its policy says so.
+    /// Settles what a flow has waiting where nobody serves, if its policy says so; but what a suspected
+    /// lane has, it may still answer.
     fn pass_by(&mut self, at: At<FlowId>, pool: At<PoolId>) {
         if self.flows[at].policy.no_lane == NoLane::Wait {
             return;
         }
-        while let Some(part) = self.flows[at].line(pool).front() {
-            self.settle(at, part.seq, part.part, Outcome::Missing(Reason::NoLane));
+        let waiting: Vec<Waiting> = self.flows[at].line(pool).iter().collect();
+        for Waiting { seq, part, .. } in waiting {
+            let place = self.flows[at].place(seq).expect("a part that waits is not settled");
+            if matches!(place.parts[usize::from(part)].state, State::Waiting) {
+                self.settle(at, seq, part, Outcome::Missing(Reason::NoLane));
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! The calls that change it lie in one file each kind: `offer`, `take`, `lanes`, `answer`, `poll`;
 //! what they share, the settling and queueing of parts, in `settle`, what time does in `time`, and second
-//! hand-outs in `hedge`.
+//! hand-outs in `hedge`, of what is slow, and `suspect`, of what a silent lane has.
 
 mod answer;
 mod flows;
@@ -11,6 +11,7 @@ mod lanes;
 mod offer;
 mod poll;
 mod settle;
+mod suspect;
 mod take;
 mod time;
 

@@ -6,14 +6,13 @@ use super::Dispatcher;
 use crate::flow::{Bell, Phase};
 use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
 use crate::key::Key;
-use crate::lane::Held;
+use crate::lane::{Held, Worth};
 use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
-use crate::place::{Holder, Out, State};
+use crate::place::{Holder, Out, Second, State};
 use crate::pool::PoolId;
 use crate::slots::At;
 use crate::step::Step;
-use crate::timer::Due;
 
 /// What to send for a ticket.
 #[derive(Debug)]
@@ -120,15 +119,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
     }
 
     fn tell_cancel(&mut self, lane: LaneId, ticket: Ticket) -> bool {
-        let at = self.lanes.find(lane);
         // The lane may have answered, or left, in the meantime.
-        if !at.is_some_and(|at| self.lanes[at].held.contains_key(&ticket)) {
+        let Some(at) = self.lanes.find(lane) else {
+            return false;
+        };
+        if !self.lanes[at].held.contains_key(&ticket) {
             return false;
         }
-        let until = self.now.and_then(|now| now.checked_add(self.config.release_within));
-        if let Some(until) = until {
-            self.set_timer(until, Due::Release(lane, ticket));
-        }
+        self.await_release(at, ticket);
         true
     }
 
@@ -141,8 +139,11 @@ impl<I, P, A> Dispatcher<I, P, A> {
             if let Some(deadline) = part.deadline {
                 let left = deadline.saturating_duration_since(now);
                 if !self.pools.get(pool).service.fits(left, now) {
-                    let late = Outcome::Missing(Reason::Late);
-                    self.settle(at, part.seq, part.part, late);
+                    // A suspected lane may have done most of it already.
+                    if !self.leave_to_its_lane(at, part.seq, part.part) {
+                        let late = Outcome::Missing(Reason::Late);
+                        self.settle(at, part.seq, part.part, late);
+                    }
                     continue;
                 }
             }
@@ -150,8 +151,12 @@ impl<I, P, A> Dispatcher<I, P, A> {
             let lane_at = lane_at.expect("a runnable pool has a lane with room");
 
             self.serve_next(at, pool);
-            let ticket = self.hand_to(lane_at, at, part.seq, part.part, now);
-            self.watch(at, pool, ticket, now);
+            let (ticket, beside) = self.hand_to(lane_at, at, part.seq, part.part, now);
+            if beside {
+                self.flows[at].parts.rescued += 1;
+            } else {
+                self.watch(at, pool, ticket, now);
+            }
             let lane = self.lanes[lane_at].id;
             return Some(Step::Assign { lane, ticket });
         }
@@ -169,7 +174,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 
-    /// Hands a part to a lane, beside the one that has it already where there is one.
+    /// Hands a part to a lane. Returns whether another one has it too.
     pub(super) fn hand_to(
         &mut self,
         lane: At<LaneId>,
@@ -177,7 +182,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         seq: Seq,
         part: PartIndex,
         now: Instant,
-    ) -> Ticket {
+    ) -> (Ticket, bool) {
         let flow = &mut self.flows[at];
         let id = flow.id;
         let place = flow.place_mut(seq).expect("its part is open");
@@ -185,21 +190,22 @@ impl<I, P, A> Dispatcher<I, P, A> {
         slot.attempt += 1;
         let ticket = Ticket { flow: id, seq, part, attempt: slot.attempt };
         let holder = Holder { lane, attempt: slot.attempt };
-        let hedge = match &mut slot.state {
+        let (beside, hedge) = match &mut slot.state {
             State::Out(out) => {
-                *out = Out { first: out.first, hedge: Some(holder), slow: None };
-                true
+                let hedge = out.second != Second::Doubted;
+                *out = Out::new(out.first, Some(holder));
+                (true, hedge)
             }
             state => {
-                *state = State::Out(Out { first: holder, hedge: None, slow: None });
+                *state = State::Out(Out::new(holder, None));
                 place.live += 1;
-                false
+                (false, false)
             }
         };
         let pool = self.pools.get(slot.pool).id;
-        let held = Held { pool, since: now, cancelled: false, slow: false, hedge };
+        let held = Held { pool, since: now, worth: Worth::Live, slow: false, hedge };
         self.lanes[lane].held.insert(ticket, held);
         self.lane_changed(lane);
-        ticket
+        (ticket, beside)
     }
 }

@@ -5,9 +5,10 @@ use std::time::Instant;
 use super::Dispatcher;
 use crate::flow::Bell;
 use crate::id::{FlowId, PartIndex, Seq, Ticket};
+use crate::lane::Worth;
 use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
-use crate::place::{Holder, State};
+use crate::place::{Holder, Second, State};
 use crate::policy::NoLane;
 use crate::pool::PoolId;
 use crate::slots::At;
@@ -15,7 +16,8 @@ use crate::step::Step;
 use crate::timer::Due;
 
 impl<I, P, A> Dispatcher<I, P, A> {
-    /// Puts an open, idle part into its line; without a lane it may be settled instead.
+    /// Puts an open part into its line that nobody has, or a suspected lane. One that nobody has may be
+    /// settled instead where no lane serves it.
     pub(super) fn enqueue(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex) {
         let flow = &mut self.flows[at];
         let (no_lane, weight) = (flow.policy.no_lane, flow.policy.weight.get());
@@ -23,10 +25,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let deadline = place.deadline;
         let slot = &mut place.parts[usize::from(part)];
         let pool = slot.pool;
-        if no_lane == NoLane::Pass && !self.pools.get(pool).is_served() {
+        let idle = slot.out().is_none();
+        if idle && no_lane == NoLane::Pass && !self.pools.get(pool).is_served() {
             return self.settle(at, seq, part, Outcome::Missing(Reason::NoLane));
         }
-        slot.state = State::Waiting;
+        match &mut slot.state {
+            State::Out(out) => out.second = Second::Doubted,
+            state => *state = State::Waiting,
+        }
         let line = flow.line(pool);
         if line.is_empty() {
             self.pools.wake(at, line, weight);
@@ -102,12 +108,12 @@ impl<I, P, A> Dispatcher<I, P, A> {
                     let ticket = Ticket { flow: id, seq, part, attempt };
                     let lane = &mut self.lanes[lane];
                     if let Some(held) = lane.held.get_mut(&ticket) {
-                        held.cancelled = true;
+                        held.worth = Worth::Cancelled;
                         let lane = lane.id;
                         self.steps.push_back(Step::Cancel { lane, ticket });
                     }
                 }
-                self.not_slow(at, pool, out.slow);
+                self.no_second(at, pool, out.second, Waiting { deadline, seq, part });
             }
             State::Idle | State::Resting(_) | State::Done(_) => {}
         }
@@ -128,12 +134,22 @@ impl<I, P, A> Dispatcher<I, P, A> {
 
     /// Takes a part from the lane that has it by this ticket. Returns whether another has it still.
     pub(super) fn take_back(&mut self, at: At<FlowId>, ticket: Ticket) -> bool {
-        let place = self.flows[at].place_mut(ticket.seq);
+        let Ticket { seq, part, .. } = ticket;
+        let place = self.flows[at].place_mut(seq);
         let place = place.expect("a live ticket's place is not settled");
-        let pool = place.parts[usize::from(ticket.part)].pool;
-        let (slow, other) = place.take_back(ticket.part, ticket.attempt);
-        self.not_slow(at, pool, slow);
+        let (pool, deadline) = (place.parts[usize::from(part)].pool, place.deadline);
+        let (second, other) = place.take_back(part, ticket.attempt);
+        self.no_second(at, pool, second, Waiting { deadline, seq, part });
         other
+    }
+
+    /// A part that was to have a second lane is not any more.
+    pub(super) fn no_second(&mut self, at: At<FlowId>, pool: At<PoolId>, second: Second, part: Waiting) {
+        match second {
+            Second::Slow(turn) => self.not_slow(at, pool, turn),
+            Second::Doubted => self.dequeue(at, pool, part),
+            Second::No | Second::WhenSlow => {}
+        }
     }
 
     /// Counts a failure against a part, and tries it again or gives it up; while another lane has it
@@ -144,10 +160,15 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let place = flow.place_mut(seq).expect("the caller has seen the place");
         let slot = &mut place.parts[usize::from(part)];
         slot.charged += 1;
+        let over = limit.is_some_and(|limit| slot.charged >= limit.get());
         if other {
+            // One that must rest is left to the suspected lane: it rests until that one is heard or gone.
+            if !over && rest.is_none() {
+                self.doubt(at, seq, part);
+            }
             return;
         }
-        if limit.is_some_and(|limit| slot.charged >= limit.get()) {
+        if over {
             return self.settle(at, seq, part, Outcome::Missing(Reason::Failed));
         }
         match rest.and_then(|rest| now.checked_add(rest)) {

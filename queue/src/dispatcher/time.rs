@@ -4,8 +4,9 @@ use std::time::Instant;
 
 use super::Dispatcher;
 use crate::id::{FlowId, PartIndex, Seq, Ticket};
+use crate::lane::Worth;
 use crate::offer::Reason;
-use crate::place::{Place, State};
+use crate::place::{Place, Second, State};
 use crate::slots::At;
 use crate::step::Step;
 use crate::timer::Due;
@@ -85,11 +86,13 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 matches!(state, State::Resting(until) if *until == at)
             }),
             Due::Release(lane, ticket) => {
-                self.lanes.find(lane).is_some_and(|lane| self.lanes[lane].held.contains_key(&ticket))
+                let lane = self.lanes.find(lane).map(|lane| &self.lanes[lane]);
+                let held = lane.and_then(|lane| lane.held.get(&ticket));
+                held.is_some_and(|held| held.worth == Worth::Told(Some(at)))
             }
             Due::Slow(Ticket { flow, seq, part, attempt }) => place(flow, seq).is_some_and(|place| {
                 let out = place.parts[usize::from(part)].out();
-                out.is_some_and(|out| out.first.attempt == attempt)
+                out.is_some_and(|out| out.first.attempt == attempt && out.second == Second::WhenSlow)
             }),
         }
     }

@@ -219,6 +219,8 @@ fn lane_trouble() -> impl Strategy<Value = Op> {
         }),
         3 => (any::<u8>(), proptest::option::of(any::<u8>())).prop_map(|(l, b)| Op::Leave(l, b)),
         1 => any::<u8>().prop_map(Op::Drain),
+        2 => any::<u8>().prop_map(Op::Suspect),
+        2 => any::<u8>().prop_map(Op::Trust),
         1 => (any::<u8>(), 0_u8..3).prop_map(|(lane, credit)| Op::Credit(lane, credit)),
         4 => (any::<u8>(), any::<u8>(), prop_oneof![
             Just(Reply::Failed),

@@ -19,7 +19,11 @@ pub(crate) fn offer(key_number: u8, item: u64, now: Instant) -> Offer<u64, ()> {
 }
 
 pub(crate) fn join(queue: &mut Queue, keys: u8, credit: u32, now: Instant) -> LaneId {
+    join_as(queue, 0, keys, credit, now)
+}
+
+pub(crate) fn join_as(queue: &mut Queue, worker: u64, keys: u8, credit: u32, now: Instant) -> LaneId {
     let keys = (0..keys).map(|number| LaneKey { key: key(number), warm: true });
-    let join = Join { worker: WorkerId(0), keys: keys.collect(), credit };
+    let join = Join { worker: WorkerId(worker), keys: keys.collect(), credit };
     queue.join(join, now)
 }

@@ -8,3 +8,4 @@ mod hedges;
 mod lanes;
 mod parts;
 mod small;
+mod suspects;

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::greet::{Greeted, admit, greet};
 use super::roll::Roll;
+use super::silence::Silence;
 use super::strangers::{Stranger, Strangers};
 use super::tally::{Refusal, Tally};
 use super::{Config, Events, Peer, peer};
@@ -257,7 +258,8 @@ impl Door {
             let _ = accepted.send((peer, events)).await;
             drop(stranger);
         };
-        let run = driver.run(greeted.send, greeted.reader, greeted.beat);
+        let silence = Silence::new(self.config.suspect_after);
+        let run = driver.run(greeted.send, greeted.reader, greeted.beat, silence);
         let (closed, ()) = tokio::join!(run, hand_over);
         let refusal = match &closed {
             Closed::Violation(_) => Refusal::Violation,

@@ -82,7 +82,7 @@ pub(super) async fn greet(
     hello.capabilities.retain(|ability| config.capabilities.contains(ability));
     let mut capabilities = hello.capabilities.clone();
     capabilities.extend(offer.is_some().then(|| SHARED_MEMORY.to_owned()));
-    let beat = Beat { every: config.heartbeat, dead_after: config.heartbeat * config.missed.max(1) };
+    let beat = Beat { every: config.heartbeat, dead_after: config.dead_after };
     let millis = |d: std::time::Duration| u32::try_from(d.as_millis()).unwrap_or(u32::MAX);
     let welcome = Welcome {
         worker: subject.worker.get(),

@@ -70,7 +70,7 @@ impl Listener {
         let mut server = ServerConfig::with_crypto(Arc::new(tls));
         // A worker opens one stream, for control. Silence is found by heartbeats, and before the
         // greeting by its own time limit; QUIC's limit only must not be shorter than theirs.
-        let silence = config.greeting.max(config.heartbeat * config.missed.max(1)) + Duration::from_secs(5);
+        let silence = config.greeting.max(config.dead_after) + Duration::from_secs(5);
         server
             .transport_config(transport::strangers(config.windows, silence))
             .max_incoming(config.max_strangers)

@@ -22,6 +22,7 @@ mod listener;
 mod memory_tests;
 mod peer;
 mod roll;
+mod silence;
 mod strangers;
 mod table;
 mod tally;
@@ -56,8 +57,12 @@ pub struct Config {
     pub greeting: Duration,
     /// How often both ends say that they are here. Default 1 s.
     pub heartbeat: Duration,
-    /// How many heartbeats may be missed before a worker is given up. Default 3.
-    pub missed: u32,
+    /// After how much silence, plus one round trip, a worker with work in hand is suspected
+    /// ([`Event::Silent`]); none of its connection is lost by that. Default 240 ms, so that its work is in other
+    /// hands within 300 ms of a sudden death, and that a busy machine's hiccups are mostly shorter.
+    pub suspect_after: Duration,
+    /// After how much silence the ends give each other up. Default 3 s.
+    pub dead_after: Duration,
     /// What QUIC may have in flight.
     pub windows: Windows,
     /// Optional abilities of this end.
@@ -77,7 +82,8 @@ impl Default for Config {
             max_strangers: 64,
             greeting: Duration::from_secs(10),
             heartbeat: Duration::from_secs(1),
-            missed: 3,
+            suspect_after: Duration::from_millis(240),
+            dead_after: Duration::from_secs(3),
             windows: Windows::default(),
             capabilities: Vec::new(),
             shared_memory: 256 << 20,

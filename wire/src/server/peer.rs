@@ -10,6 +10,7 @@ use quinn::{Connection, SendStream};
 use tokio::sync::mpsc;
 
 use super::goodput::Goodput;
+use super::silence::Silence;
 use super::table::{Cancel, Table};
 use crate::close::Closed;
 use crate::control::{self, Beat};
@@ -28,6 +29,11 @@ pub enum Event {
     Released(Ticket),
     /// What it serves from now on, all of it.
     Keys(Vec<HelloKey>),
+    /// Nothing was heard of it for longer than [`Config::suspect_after`](super::Config) though it has, or
+    /// just had, work: it is dead, or pauses, or the network does.
+    Silent,
+    /// It is heard again.
+    Heard,
     /// It wants no more hand-outs, and leaves when it has answered what it holds.
     Drain,
     /// The connection ended. Nothing else follows.
@@ -202,6 +208,12 @@ impl Shared {
         }
     }
 
+    /// Says something that the worker's end of the connection must acknowledge. Where there is no room
+    /// for it, other things are on their way.
+    pub(super) fn probe(&self) {
+        let _ = self.control.try_send(Control::Beat);
+    }
+
     fn tell(&self, message: Control) {
         match self.control.try_send(message) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => {}
@@ -223,12 +235,19 @@ impl Shared {
 
 impl Driver {
     /// Runs the connection until it ends, and gives how.
-    pub(super) async fn run(self, send: SendStream, mut reader: FrameReader, beat: Beat) -> Closed {
+    pub(super) async fn run(
+        self,
+        send: SendStream,
+        mut reader: FrameReader,
+        beat: Beat,
+        silence: Silence,
+    ) -> Closed {
         let Self { shared, memory, events, control } = self;
         let closed = tokio::select! {
             biased;
             error = shared.connection.closed() => Closed::from_quic(error),
             closed = listen(&shared, &events, &mut reader, beat) => closed,
+            () = silence.watch(&shared, &events) => unreachable!("it watches until the connection ends"),
             () = control::write(send, control, beat) => match shared.connection.close_reason() {
                 Some(error) => Closed::from_quic(error),
                 None => Closed::Violation("it stopped the control stream".into()),

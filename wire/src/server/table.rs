@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use queue::Ticket;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use crate::memory::Lease;
 
@@ -13,6 +13,8 @@ use crate::memory::Lease;
 #[derive(Debug)]
 pub(super) struct Table {
     live: Mutex<HashMap<Ticket, Live>>,
+    /// Told of each that begins.
+    begun: Notify,
     /// More than credit allows, since lowered credit bites late; a guard against a caller that never
     /// looks at credit.
     limit: usize,
@@ -50,7 +52,7 @@ pub(super) enum Full {
 
 impl Table {
     pub(super) fn new(limit: usize) -> Self {
-        Self { live: Mutex::default(), limit }
+        Self { live: Mutex::default(), begun: Notify::new(), limit }
     }
 
     fn live(&self) -> MutexGuard<'_, HashMap<Ticket, Live>> {
@@ -79,9 +81,15 @@ impl Table {
             Entry::Occupied(_) => Err(Full::Duplicate),
             Entry::Vacant(place) => {
                 place.insert(Live { state, body: None });
+                self.begun.notify_one();
                 Ok(())
             }
         }
+    }
+
+    /// Waits until a hand-out begins, or has begun since this was last asked. For one caller.
+    pub(super) async fn begun(&self) {
+        self.begun.notified().await;
     }
 
     /// Keeps the memory of the hand-out's body until the hand-out is over.

@@ -260,7 +260,7 @@ async fn oversize_and_nonsense_greetings_are_refused() {
 
 #[tokio::test]
 async fn a_silent_worker_is_given_up_and_its_hand_outs_end() {
-    let site = site_with(Config { heartbeat: Duration::from_millis(200), ..Config::default() });
+    let site = site_with(Config { dead_after: Duration::from_millis(600), ..Config::default() });
     let mut rogue = site.rogue().await;
     let pending = tokio::spawn(rogue.peer.hand_out(job(1), Message::default()));
     let _stream = rogue.stream().await;
@@ -271,7 +271,7 @@ async fn a_silent_worker_is_given_up_and_its_hand_outs_end() {
 
 #[tokio::test]
 async fn a_vanished_worker_is_noticed() {
-    let site = site_with(Config { heartbeat: Duration::from_millis(200), ..Config::default() });
+    let site = site_with(Config { dead_after: Duration::from_millis(600), ..Config::default() });
     let mut rogue = site.rogue().await;
     let pending = tokio::spawn(rogue.peer.hand_out(job(1), Message::default()));
     // A process that is killed sends nothing any more.

@@ -89,6 +89,20 @@ impl World {
                     self.leave(lane, blame);
                 }
             }
+            Op::Suspect(number) => {
+                if let Some(lane) = lane(*number) {
+                    self.advance();
+                    self.queue.suspect(lane, self.now);
+                    self.model.suspect(lane);
+                }
+            }
+            Op::Trust(number) => {
+                if let Some(lane) = lane(*number) {
+                    self.advance();
+                    self.queue.trust(lane, self.now);
+                    self.model.trust(lane);
+                }
+            }
             Op::Reply(number, nth, reply) => {
                 let lanes: Vec<_> = (self.model.lanes.iter())
                     .filter_map(|(&id, lane)| (!lane.held.is_empty()).then_some(id))
@@ -214,8 +228,8 @@ impl World {
         let (result, asks, seal) = match reply {
             Reply::Release => {
                 self.queue.released(lane, ticket, self.now);
-                if live && !other {
-                    self.model.enqueue(flow, seq, part);
+                if live {
+                    self.model.wait_again(ticket, other);
                 }
                 return;
             }

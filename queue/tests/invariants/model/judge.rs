@@ -39,7 +39,7 @@ impl World {
                 let lane = self.model.lanes.get_mut(&lane).expect("a lane that is there");
                 let hold = lane.held.get_mut(&ticket).expect("a ticket that is held");
                 assert_eq!(*hold, Hold::Cancelled, "cancelled once, and for a reason");
-                *hold = Hold::Told(self.now);
+                *hold = Hold::Told((!lane.suspected).then(|| self.now + self.model.release_within));
             }
             Step::Ready { flow } => {
                 let flow = self.model.flows.get_mut(&flow).expect("a known flow");
@@ -85,7 +85,7 @@ impl World {
         assert!(place.deadline.is_none_or(|deadline| deadline > self.now));
         let holder = match &part.state {
             State::Waiting => None,
-            State::Out(holders) if part.slow && holders.len() == 1 => Some(holders[0].lane),
+            State::Out(holders) if (part.slow || part.doubted) && holders.len() == 1 => Some(holders[0].lane),
             other => panic!("invariant 3: {ticket} is handed out while it is {other:?}"),
         };
         // Warm lanes first, then the freest; a hedge does not go where the part is.
@@ -102,8 +102,8 @@ impl World {
             (place.item, part.payload, &part.key, place.deadline)
         );
         match holder {
-            None => self.judge_first(ticket),
-            Some(_) => self.judge_hedge(id),
+            Some(_) if !part.doubted => self.judge_hedge(id),
+            _ => self.judge_first(ticket),
         }
         self.note_assign(id, ticket, holder.is_some());
     }
@@ -115,7 +115,7 @@ impl World {
         let part = &place.parts[usize::from(ticket.part)];
         for (seq, other) in &flow.places {
             for (other_part, index) in other.parts.iter().zip(0..) {
-                if other_part.state == State::Waiting && other_part.key == part.key {
+                if other_part.waits() && other_part.key == part.key {
                     let order = (place.deadline, ticket.seq, ticket.part);
                     assert!(order <= (other.deadline, *seq, index), "not the earliest");
                 }
@@ -128,7 +128,7 @@ impl World {
         let lane = &self.model.lanes[&id];
         for flow in self.model.flows.values() {
             for part in flow.places.values().flat_map(|place| &place.parts) {
-                let wants = part.state == State::Waiting && lane.could(&part.key, flow.policy.pin);
+                let wants = part.waits() && lane.could(&part.key, flow.policy.pin);
                 assert!(!wants, "a hedge displaces a first hand-out");
             }
         }
@@ -136,9 +136,12 @@ impl World {
 
     fn note_assign(&mut self, id: LaneId, ticket: Ticket, hedge: bool) {
         let flow = self.model.flows.get_mut(&ticket.flow).expect("looked at above");
-        let key = flow.places[&ticket.seq].parts[usize::from(ticket.part)].key.clone();
+        let part = &flow.places[&ticket.seq].parts[usize::from(ticket.part)];
+        let (key, doubted) = (part.key.clone(), part.doubted);
         let mut slow_at = None;
-        if hedge {
+        if doubted {
+            flow.parts.rescued += 1;
+        } else if hedge {
             flow.parts.hedged += 1;
             self.hedges.insert(ticket);
         } else if let Some(hedge) = flow.policy.hedge {
@@ -147,7 +150,7 @@ impl World {
         }
         let part = self.model.part(ticket.flow, ticket.seq, ticket.part);
         part.attempt += 1;
-        part.slow = false;
+        (part.slow, part.doubted) = (false, false);
         part.slow_at = slow_at;
         let holder = Holder { lane: id, attempt: ticket.attempt };
         match &mut part.state {
@@ -183,7 +186,7 @@ impl World {
                     let has_it = part.holders().iter().any(|holder| holder.lane == id);
                     lane.could(&part.key, flow.policy.pin) && !has_it
                 });
-                let wants = part.state == State::Waiting || part.slow;
+                let wants = part.waits() || part.slow;
                 assert!(!wants || !free, "invariant 4: a part waits beside a free lane");
             }
         }
@@ -208,7 +211,8 @@ impl World {
         for (&id, lane) in &self.model.lanes {
             let view = self.queue.lane(id).expect("a lane that is there");
             assert_eq!(view.outstanding as usize, lane.held.len(), "invariant 2: {id}");
-            assert_eq!((view.credit, view.draining), (lane.credit, lane.draining));
+            let marks = (view.credit, view.draining, view.suspected);
+            assert_eq!(marks, (lane.credit, lane.draining, lane.suspected));
         }
         for number in 0..KEYS {
             let key = key(number);

@@ -59,8 +59,8 @@ impl Model {
         }
         for (&id, lane) in &self.lanes {
             for (&ticket, &hold) in &lane.held {
-                if let Hold::Told(at) = hold {
-                    due.push((at + self.release_within, 2, ticket, Some(id)));
+                if let Hold::Told(Some(until)) = hold {
+                    due.push((until, 2, ticket, Some(id)));
                 }
             }
         }
@@ -99,6 +99,7 @@ impl Model {
     /// A part is in other hands than before: it is not slow any more, and what it did not use is left.
     fn not_slow(&mut self, flow: FlowId, seq: Seq, part: u16) {
         let part = self.part(flow, seq, part);
+        part.doubted = false;
         part.slow_at = None;
         if std::mem::take(&mut part.slow) {
             let hedges = &mut self.flows.get_mut(&flow).expect("known flow").hedges;
@@ -153,6 +154,12 @@ impl Model {
         }
     }
 
+    /// A part came back uncharged.
+    pub(crate) fn wait_again(&mut self, ticket: Ticket, other: bool) {
+        let Ticket { flow, seq, part, .. } = ticket;
+        if other { self.doubt(flow, seq, part) } else { self.enqueue(flow, seq, part) }
+    }
+
     pub(crate) fn enqueue(&mut self, flow: FlowId, seq: Seq, part: u16) {
         let policy = self.flows[&flow].policy.clone();
         let key = self.part(flow, seq, part).key.clone();
@@ -160,6 +167,47 @@ impl Model {
             self.settle(flow, seq, part, Outcome::Missing(Reason::NoLane));
         } else {
             self.part(flow, seq, part).state = State::Waiting;
+        }
+    }
+
+    /// A part that only a suspected lane has waits as if nobody had it.
+    pub(crate) fn doubt(&mut self, flow: FlowId, seq: Seq, part: u16) {
+        let [Holder { lane, .. }] = *self.part(flow, seq, part).holders() else { return };
+        if !self.lanes[&lane].suspected || self.part(flow, seq, part).doubted {
+            return;
+        }
+        self.not_slow(flow, seq, part);
+        self.part(flow, seq, part).doubted = true;
+    }
+
+    pub(crate) fn suspect(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.get_mut(&id).filter(|lane| !lane.suspected) else { return };
+        lane.suspected = true;
+        for hold in lane.held.values_mut() {
+            if let Hold::Told(until) = hold {
+                *until = None;
+            }
+        }
+        for (ticket, hold) in lane.held.clone() {
+            if hold == Hold::Live {
+                self.doubt(ticket.flow, ticket.seq, ticket.part);
+            }
+        }
+    }
+
+    pub(crate) fn trust(&mut self, id: LaneId) {
+        let until = self.now + self.release_within;
+        let Some(lane) = self.lanes.get_mut(&id).filter(|lane| lane.suspected) else { return };
+        lane.suspected = false;
+        for hold in lane.held.values_mut() {
+            if let Hold::Told(none) = hold {
+                *none = Some(until);
+            }
+        }
+        for (ticket, hold) in lane.held.clone() {
+            if hold == Hold::Live {
+                self.part(ticket.flow, ticket.seq, ticket.part).doubted = false;
+            }
         }
     }
 
@@ -171,6 +219,7 @@ impl Model {
         part.charged += 1;
         let over = policy.attempts.is_some_and(|most| part.charged >= most.get());
         match policy.retry_after {
+            None if other && !over => self.doubt(ticket.flow, ticket.seq, ticket.part),
             _ if other => {}
             _ if over => {
                 let failed = Outcome::Missing(Reason::Failed);
@@ -313,8 +362,8 @@ impl Model {
                 let other = self.take_back(ticket);
                 if blame.is_none_or(|blamed| blamed == ticket) {
                     self.charge(ticket, other);
-                } else if !other {
-                    self.enqueue(ticket.flow, ticket.seq, ticket.part);
+                } else {
+                    self.wait_again(ticket, other);
                 }
             }
         }

@@ -48,6 +48,8 @@ pub(crate) enum Op {
     Drain(u8),
     /// `blame`: nobody known, one of the lane's tickets, or (255) somebody else.
     Leave(u8, Option<u8>),
+    Suspect(u8),
+    Trust(u8),
     Reply(u8, u8, Reply),
     /// Any ticket that was ever handed out, answered by any lane.
     Stray(u8, u8),
@@ -131,6 +133,8 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         2 => (some(), 0_u8..5).prop_map(|(lane, credit)| Op::Credit(lane, credit)),
         1 => (some(), keys()).prop_map(|(lane, keys)| Op::Keys(lane, keys)),
         1 => some().prop_map(Op::Drain),
+        3 => some().prop_map(Op::Suspect),
+        3 => some().prop_map(Op::Trust),
         1 => (some(), option::of(some())).prop_map(|(lane, blame)| Op::Leave(lane, blame)),
         16 => (some(), some(), reply()).prop_map(|(lane, nth, reply)| Op::Reply(lane, nth, reply)),
         2 => (some(), some()).prop_map(|(lane, nth)| Op::Stray(lane, nth)),

@@ -34,12 +34,19 @@ pub(crate) struct Part {
     pub(crate) slow_at: Option<Instant>,
     /// It waits for a second lane.
     pub(crate) slow: bool,
+    /// It waits as if nobody had it: its one lane is suspected.
+    pub(crate) doubted: bool,
 }
 
 impl Part {
     pub(crate) fn new(key: Key, payload: u64) -> Self {
         let state = State::Waiting;
-        Self { key, payload, state, attempt: 0, charged: 0, slow_at: None, slow: false }
+        Self { key, payload, state, attempt: 0, charged: 0, slow_at: None, slow: false, doubted: false }
+    }
+
+    /// It is in the line of first hand-outs.
+    pub(crate) fn waits(&self) -> bool {
+        self.state == State::Waiting || self.doubted
     }
 
     pub(crate) fn holders(&self) -> &[Holder] {
@@ -146,7 +153,8 @@ impl Flow {
 pub(crate) enum Hold {
     Live,
     Cancelled,
-    Told(Instant),
+    /// And when it must have let go; whenever it is heard again where there is none.
+    Told(Option<Instant>),
 }
 
 pub(crate) struct Lane {
@@ -154,13 +162,14 @@ pub(crate) struct Lane {
     pub(crate) keys: Vec<(Key, bool)>,
     pub(crate) credit: u32,
     pub(crate) draining: bool,
+    pub(crate) suspected: bool,
     pub(crate) told_drained: bool,
     pub(crate) held: BTreeMap<Ticket, Hold>,
 }
 
 impl Lane {
     pub(crate) fn room(&self) -> u32 {
-        if self.draining {
+        if self.draining || self.suspected {
             return 0;
         }
         self.credit.saturating_sub(self.held.len() as u32)

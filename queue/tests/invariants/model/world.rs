@@ -108,6 +108,7 @@ impl World {
             keys: model_keys(keys),
             credit: u32::from(credit),
             draining: false,
+            suspected: false,
             told_drained: false,
             held: Default::default(),
         };

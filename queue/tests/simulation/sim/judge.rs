@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use framelane_queue::{
-    FlowId, Join, LaneId, LaneKey, NoLane, Outcome, Policy, Reason, RefusedWhy, Seq, Settled, Step, Taken,
-    Ticket, Verdict, WhenFull, WorkerId,
+    FlowId, Join, Key, LaneId, LaneKey, NoLane, Outcome, Policy, Reason, RefusedWhy, Seq, Settled, Step,
+    Taken, Ticket, Verdict, WhenFull, WorkerId,
 };
 
 use super::Seen;
@@ -31,6 +31,7 @@ struct Part {
     bad: bool,
     failures: u32,
     attempts: u32,
+    key: Option<Key>,
     /// Who has it, one lane or two.
     live: Vec<LaneId>,
 }
@@ -57,6 +58,7 @@ pub(super) struct Flow {
     pub(super) closed: bool,
     first_hand_outs: u64,
     hedges: u64,
+    rescues: u64,
 }
 
 pub(super) struct Lane {
@@ -64,9 +66,17 @@ pub(super) struct Lane {
     keys: Vec<LaneKey>,
     credit: u32,
     draining: bool,
+    suspected: bool,
     drained: bool,
     /// Its tickets, and when it was told to let go.
     pub(super) held: BTreeMap<Ticket, Option<Instant>>,
+}
+
+impl Lane {
+    /// It kept a ticket for longer than it may: the queue has given it up.
+    fn is_overdue(&self, within: Duration, now: Instant) -> bool {
+        !self.suspected && self.held.values().flatten().any(|told| *told + within <= now)
+    }
 }
 
 pub(super) struct Judge {
@@ -116,6 +126,7 @@ impl Judge {
             closed: false,
             first_hand_outs: 0,
             hedges: 0,
+            rescues: 0,
         };
         hold!(self.flows.insert(flow, fresh).is_none(), "{flow} was opened before");
         Ok(())
@@ -200,7 +211,7 @@ impl Judge {
     pub(super) fn joined(&mut self, lane: LaneId, join: Join) -> Verdicts {
         let Join { worker, keys, credit } = join;
         let held = BTreeMap::new();
-        let fresh = Lane { worker, keys, credit, draining: false, drained: false, held };
+        let fresh = Lane { worker, keys, credit, draining: false, suspected: false, drained: false, held };
         hold!(self.lanes.insert(lane, fresh).is_none(), "{lane} was there before");
         Ok(())
     }
@@ -218,6 +229,21 @@ impl Judge {
     pub(super) fn drains(&mut self, lane: LaneId) -> Verdicts {
         self.lane(lane)?.draining = true;
         Ok(())
+    }
+
+    pub(super) fn suspected(&mut self, lane: LaneId, now: Instant) -> Verdicts {
+        let within = self.release_within;
+        let lane = self.lane(lane)?;
+        lane.suspected |= !lane.is_overdue(within, now);
+        Ok(())
+    }
+
+    /// A lane is heard again: from now on it has its time to let go.
+    pub(super) fn trusted(&mut self, lane: LaneId, now: Instant) {
+        if let Some(lane) = self.lanes.get_mut(&lane).filter(|lane| lane.suspected) {
+            lane.suspected = false;
+            lane.held.values_mut().flatten().for_each(|told| *told = now);
+        }
     }
 
     /// A lane is gone; whom it charges is told by `blame` as to the queue.
@@ -250,7 +276,7 @@ impl Judge {
         let expected = if live { Settled::Counted } else { Settled::Stale };
         hold!(settled == expected, "invariant 3: {ticket} of {lane} is {settled:?}, not {expected:?}");
         self.seen.stale += u64::from(!live);
-        self.let_go(lane, ticket);
+        self.let_go(lane, ticket, now);
         if live && let Some(part) = self.part(ticket) {
             match result {
                 Ok(value) => part.answer = Some(value),
@@ -260,9 +286,11 @@ impl Judge {
         Ok(())
     }
 
-    /// A lane lets go of a ticket.
-    pub(super) fn let_go(&mut self, lane: LaneId, ticket: Ticket) {
+    /// A lane lets go of a ticket; for one that is lost by now it is too late.
+    pub(super) fn let_go(&mut self, lane: LaneId, ticket: Ticket, now: Instant) {
+        let within = self.release_within;
         if let Some(held) = self.lanes.get_mut(&lane)
+            && !held.is_overdue(within, now)
             && held.held.remove(&ticket).is_some()
             && let Some(part) = self.part(ticket)
         {
@@ -273,8 +301,7 @@ impl Judge {
     /// An answer of this ticket counts now: the lane has it, nobody told it to let go, and it is in time.
     fn is_live(&self, lane: LaneId, ticket: Ticket, now: Instant) -> bool {
         let Some(lane) = self.lanes.get(&lane) else { return false };
-        let overdue = |told: &Option<Instant>| told.is_some_and(|told| told + self.release_within <= now);
-        if lane.held.get(&ticket) != Some(&None) || lane.held.values().any(overdue) {
+        if lane.held.get(&ticket) != Some(&None) || lane.is_overdue(self.release_within, now) {
             return false;
         }
         let place = self.flows.get(&ticket.flow).and_then(|flow| flow.places.get(&ticket.seq));
@@ -319,6 +346,7 @@ impl Judge {
             Step::Lost { lane } if self.gone.contains(&lane) => {}
             Step::Lost { lane } => {
                 let within = self.release_within;
+                hold!(!self.lane(lane)?.suspected, "{lane} is lost while nobody can hear it");
                 let mut held = self.lane(lane)?.held.iter();
                 let hung = held.find(|(_, told)| told.is_some_and(|told| told + within <= now));
                 let Some((&hung, _)) = hung else { return Err(format!("{lane} is lost without a reason")) };
@@ -334,8 +362,10 @@ impl Judge {
         hold!(self.known.insert(ticket), "invariant 3: {ticket} is handed out a second time");
         self.tickets.push(ticket);
         let out = queue.hand_out(ticket).ok_or_else(|| format!("{ticket} is handed out and not live"))?;
+        let silent: BTreeSet<LaneId> =
+            self.lanes.iter().filter_map(|(&id, lane)| lane.suspected.then_some(id)).collect();
         let lane = self.lane(id)?;
-        let room = !lane.draining && (lane.held.len() as u32) < lane.credit;
+        let room = !lane.draining && !lane.suspected && (lane.held.len() as u32) < lane.credit;
         hold!(room, "invariant 2: {id} holds {} of {} and gets {ticket}", lane.held.len(), lane.credit);
         hold!(lane.keys.iter().any(|known| known.key == *out.key), "{id} does not serve {}", out.key);
         let worker = lane.worker;
@@ -349,11 +379,14 @@ impl Judge {
         hold!(part.answer.is_none() && !part.bad, "invariant 3: {ticket} is handed out after its end");
         part.attempts += 1;
         hold!(ticket.attempt == part.attempts, "{ticket} is hand-out {}", part.attempts);
+        part.key = Some(out.key.clone());
         let holders = part.live.len();
+        let silent = part.live.first().is_some_and(|holder| silent.contains(holder));
         hold!(!part.live.contains(&id), "{id} has the part of {ticket} already");
         part.live.push(id);
         match (holders, &flow.policy.hedge) {
             (0, _) => flow.first_hand_outs += 1,
+            (1, _) if silent => flow.rescues += 1,
             (1, Some(hedge)) => {
                 flow.hedges += 1;
                 let earned = flow.first_hand_outs * u64::from(hedge.extra.per_mille());
@@ -362,7 +395,8 @@ impl Judge {
             _ => return Err(format!("invariant 3: {holders} lanes have the part of {ticket} already")),
         }
         self.seen.hand_outs += 1;
-        self.seen.hedges += holders as u64;
+        self.seen.hedges += u64::from(holders == 1 && !silent);
+        self.seen.rescues += u64::from(holders == 1 && silent);
         Ok(())
     }
 }

@@ -25,9 +25,12 @@ impl Stage {
         let join = Join { worker: self.machines[machine].plan.id, keys, credit };
         let lane = self.queue.join(join.clone(), self.now);
         self.machines[machine].lane = Some(lane);
-        let Worker { dies, fickle, .. } = self.machines[machine].plan;
+        let Worker { dies, pauses, fickle, .. } = self.machines[machine].plan;
         if let Some(dies) = dies {
             self.after(MS, 2 * dies * MS, Event::Die(machine, lane));
+        }
+        if let Some(pauses) = pauses {
+            self.after(MS, 2 * pauses * MS, Event::Pause(machine, lane));
         }
         if let Some(fickle) = fickle {
             self.after(MS, 2 * fickle * MS, Event::Change(machine, lane));
@@ -53,6 +56,19 @@ impl Stage {
         self.judge.left(lane, blame);
         self.machines[machine].lane = None;
         self.after(MS, 300 * MS, Event::Join(machine));
+        Ok(())
+    }
+
+    /// A lane falls silent for a while; some of its answers come late, others are on their way already.
+    pub(super) fn pause(&mut self, machine: usize, lane: LaneId) -> Verdicts {
+        let Some(pauses) = self.machines[machine].plan.pauses else { return Ok(()) };
+        if self.machines[machine].lane != Some(lane) {
+            return Ok(());
+        }
+        self.queue.suspect(lane, self.now);
+        self.judge.suspected(lane, self.now)?;
+        self.after(0, 200 * MS, Event::Resume(lane));
+        self.after(200 * MS, (200 + 2 * pauses) * MS, Event::Pause(machine, lane));
         Ok(())
     }
 

@@ -26,6 +26,7 @@ pub(crate) struct Seen {
     pub(crate) hand_outs: u64,
     pub(crate) hedges: u64,
     pub(crate) hedges_won: u64,
+    pub(crate) rescues: u64,
     pub(crate) stale: u64,
     pub(crate) lanes_lost: u64,
     pub(crate) steps: u64,
@@ -40,6 +41,7 @@ impl Seen {
         self.hand_outs += other.hand_outs;
         self.hedges += other.hedges;
         self.hedges_won += other.hedges_won;
+        self.rescues += other.rescues;
         self.stale += other.stale;
         self.lanes_lost += other.lanes_lost;
         self.steps += other.steps;

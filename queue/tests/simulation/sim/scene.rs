@@ -50,6 +50,8 @@ pub(crate) struct Worker {
     pub(crate) asks: u64,
     /// Milliseconds that a lane of it lives, about; for ever where there are none.
     pub(crate) dies: Option<u64>,
+    /// Milliseconds between two silences of it, about; none where it is always heard.
+    pub(crate) pauses: Option<u64>,
     /// Milliseconds between changes of its credit or keys or mind; none where it is steady.
     pub(crate) fickle: Option<u64>,
 }
@@ -69,6 +71,7 @@ impl Worker {
             foreign: none,
             asks: none,
             dies: None,
+            pauses: None,
             fickle: None,
         }
     }
@@ -96,9 +99,10 @@ fn worker(random: &mut Random, id: u64, slow: bool) -> Worker {
     let (twice, foreign, asks) = (vice(30), vice(20), vice(50));
     let takes = random.between(500, 20_000) * if slow { 10 } else { 1 };
     let dies = random.chance(vicious).then(|| random.between(50, 600));
+    let pauses = random.chance(vicious).then(|| random.between(20, 300));
     let fickle = random.chance(vicious).then(|| random.between(20, 200));
     let id = WorkerId(id);
-    Worker { id, takes, loses, hangs, fails, bad, twice, foreign, asks, dies, fickle }
+    Worker { id, takes, loses, hangs, fails, bad, twice, foreign, asks, dies, pauses, fickle }
 }
 
 fn flow(random: &mut Random) -> FlowPlan {

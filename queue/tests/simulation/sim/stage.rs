@@ -30,6 +30,10 @@ pub(super) enum Event {
     Abort(usize),
     Join(usize),
     Die(usize, LaneId),
+    /// A lane is not heard.
+    Pause(usize, LaneId),
+    /// It is heard again.
+    Resume(LaneId),
     Change(usize, LaneId),
     Watchdog(usize, LaneId, Ticket),
     /// An answer, or why there is none; whether it asks for more.
@@ -163,6 +167,12 @@ impl Stage {
             Event::Abort(source) => self.abort(source),
             Event::Join(machine) => self.join(machine),
             Event::Die(machine, lane) => self.die(machine, lane),
+            Event::Pause(machine, lane) => self.pause(machine, lane),
+            Event::Resume(lane) => {
+                self.queue.trust(lane, self.now);
+                self.judge.trusted(lane, self.now);
+                Ok(())
+            }
             Event::Change(machine, lane) => self.change(machine, lane),
             Event::Watchdog(machine, lane, ticket) => {
                 let holds = self.judge.lanes.get(&lane).is_some_and(|lane| lane.held.contains_key(&ticket));
@@ -171,7 +181,7 @@ impl Stage {
             Event::Answer(lane, ticket, result) => self.answer(lane, ticket, result),
             Event::Release(lane, ticket) => {
                 self.queue.released(lane, ticket, self.now);
-                self.judge.let_go(lane, ticket);
+                self.judge.let_go(lane, ticket, self.now);
                 Ok(())
             }
             Event::Calm => self.be_calm(),

@@ -26,6 +26,8 @@ pub(crate) enum Fault {
     LoseReady,
     /// The end of a flow is not told.
     LoseClosed,
+    /// The silence of a lane does not reach the queue.
+    LoseSilence,
     /// A moment at which something is due is named too late.
     WaitTooLong,
 }
@@ -116,6 +118,12 @@ impl Subject {
             into.swap(last - 1, last);
         }
         count
+    }
+
+    pub(crate) fn suspect(&mut self, lane: LaneId, now: Instant) {
+        if !self.strikes(Fault::LoseSilence) {
+            self.queue.suspect(lane, now);
+        }
     }
 
     pub(crate) fn answer(

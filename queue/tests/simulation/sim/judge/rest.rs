@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::{Judge, Place, Queue, Verdicts};
+use framelane_queue::{LaneId, Policy, Ticket};
+
+use super::{Judge, Lane, Place, Queue, Verdicts};
 
 impl Judge {
     /// How many steps there may be before the queue waits.
@@ -29,6 +31,7 @@ impl Judge {
                 flow.gone
             );
             hold!(books.parts.hedged == flow.hedges, "invariant 2: {} hedges of {id}", flow.hedges);
+            hold!(books.parts.rescued == flow.rescues, "invariant 2: {} rescues of {id}", flow.rescues);
             let (held, pending) = (flow.policy.held.get() as u64, flow.policy.pending.get() as u64);
             hold!(books.held <= held && books.pending <= pending, "invariant 8: {id}: {books:?}");
         }
@@ -47,11 +50,20 @@ impl Judge {
                 lane.held.len(),
                 view.outstanding
             );
-            let told = lane.held.values().flatten();
+            hold!(view.suspected == lane.suspected, "invariant 7: {id} is said to be heard, or not");
+            let told = lane.held.values().flatten().filter(|_| !lane.suspected);
             let overdue = told.map(|told| *told + self.release_within).min();
             hold!(overdue.is_none_or(|at| until.is_some_and(|until| until <= at)), "invariant 4: {id} hangs");
             let drained = lane.draining && lane.held.is_empty();
             hold!(drained == lane.drained, "invariant 4: {id} is drained and nobody was told");
+        }
+        for (id, lane) in self.lanes.iter().filter(|(_, lane)| lane.suspected) {
+            for (ticket, _) in lane.held.iter().filter(|(_, told)| told.is_none()) {
+                hold!(
+                    !self.is_stranded(*id, ticket),
+                    "invariant 7: {ticket} is left to {id}, which is silent"
+                );
+            }
         }
         for (id, flow) in &self.flows {
             hold!(flow.rooms == 0, "invariant 4: {} offers of {id} wait for Room", flow.rooms);
@@ -69,6 +81,26 @@ impl Judge {
             }
         }
         Ok(())
+    }
+
+    /// Only this silent lane has the part, though it could be tried again, and another lane is free for it.
+    fn is_stranded(&self, holder: LaneId, ticket: &Ticket) -> bool {
+        let Some(flow) = self.flows.get(&ticket.flow) else { return false };
+        let Policy { budget, attempts, retry_after, pin, .. } = flow.policy;
+        let part = flow.places.get(&ticket.seq).and_then(|place| place.parts.get(&ticket.part));
+        let Some(part) = part.filter(|part| part.live == [holder]) else { return false };
+        // Where there is a budget a second lane may be too slow; a failed part may have to rest.
+        let may = budget.is_none()
+            && attempts.is_none_or(|most| part.failures < most.get())
+            && (part.failures == 0 || retry_after.is_none());
+        let free = |lane: &Lane| {
+            !lane.draining
+                && !lane.suspected
+                && (lane.held.len() as u32) < lane.credit
+                && lane.keys.iter().any(|known| Some(&known.key) == part.key.as_ref())
+                && pin.is_none_or(|pin| pin == lane.worker)
+        };
+        may && self.lanes.values().any(free)
     }
 
     /// What holds when all is over.
