@@ -3,8 +3,15 @@
 pub mod api;
 pub mod camera;
 pub mod child;
+pub mod clock;
+pub mod coordinator;
 pub mod demo;
 pub mod fps;
 pub mod life;
+pub mod outsider;
+pub mod pool;
+pub mod proc;
 pub mod report;
 pub mod rig;
+pub mod tally;
+pub mod work;

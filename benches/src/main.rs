@@ -23,6 +23,12 @@ enum Command {
     Demo(framelane_bench::demo::Args),
     /// Frames per second from end to end, beside what its stages allow.
     Fps(framelane_bench::fps::Args),
+    /// A worker that may misbehave, for the other subcommands.
+    #[command(hide = true)]
+    Worker(framelane_bench::outsider::Args),
+    /// A server that tells all that leaves it, for the other subcommands.
+    #[command(hide = true)]
+    Coordinator(framelane_bench::coordinator::Args),
 }
 
 #[tokio::main]
@@ -36,6 +42,8 @@ async fn main() -> ExitCode {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
         Command::Fps(args) => framelane_bench::fps::run(args).await,
+        Command::Worker(args) => framelane_bench::outsider::run(args).await,
+        Command::Coordinator(args) => framelane_bench::coordinator::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
