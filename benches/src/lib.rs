@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod camera;
+pub mod chaos;
 pub mod child;
 pub mod clock;
 pub mod coordinator;
@@ -11,6 +12,7 @@ pub mod life;
 pub mod outsider;
 pub mod pool;
 pub mod proc;
+pub mod relay;
 pub mod report;
 pub mod rig;
 pub mod tally;

@@ -23,6 +23,10 @@ enum Command {
     Demo(framelane_bench::demo::Args),
     /// Frames per second from end to end, beside what its stages allow.
     Fps(framelane_bench::fps::Args),
+    /// Real processes and real trouble: is every promise kept?
+    Chaos(framelane_bench::chaos::Args),
+    /// A bad network: passes UDP on, and loses, delays, reorders and doubles it on the way.
+    Relay(framelane_bench::relay::Args),
     /// A worker that may misbehave, for the other subcommands.
     #[command(hide = true)]
     Worker(framelane_bench::outsider::Args),
@@ -42,6 +46,8 @@ async fn main() -> ExitCode {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
         Command::Fps(args) => framelane_bench::fps::run(args).await,
+        Command::Chaos(args) => framelane_bench::chaos::run(args).await,
+        Command::Relay(args) => framelane_bench::relay::run(args).await,
         Command::Worker(args) => framelane_bench::outsider::run(args).await,
         Command::Coordinator(args) => framelane_bench::coordinator::run(args).await,
     };

@@ -67,6 +67,10 @@ const HUNG: i32 = 3;
 
 /// Works until SIGTERM.
 pub async fn run(args: Args) -> anyhow::Result<()> {
+    if args.fault == Fault::Panic {
+        // Each panic is meant, and nobody wants to read of it.
+        std::panic::set_hook(Box::new(|_| {}));
+    }
     let stop = stop_on_signal()?;
     let mut workers = JoinSet::new();
     for number in 0..args.connections {

@@ -122,7 +122,10 @@ pub struct Counts {
 impl std::fmt::Display for Counts {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Counts { passed, lost, doubled, reordered, overflowed } = self;
-        write!(f, "{passed} packets passed, {lost} lost, {doubled} doubled, {reordered} reordered, {overflowed} did not fit")
+        write!(
+            f,
+            "{passed} packets passed, {lost} lost, {doubled} doubled, {reordered} reordered, {overflowed} did not fit"
+        )
     }
 }
 

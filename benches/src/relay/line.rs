@@ -124,7 +124,8 @@ mod tests {
         assert_eq!(through(&mut line(bad, 7), 1000), (first.clone(), reordered));
         assert_ne!(through(&mut line(bad, 8), 1000).0, first);
         assert!(reordered > 100, "{reordered}");
-        let doubles = first.len() - first.iter().map(|(n, _)| n).collect::<std::collections::BTreeSet<_>>().len();
+        let doubles =
+            first.len() - first.iter().map(|(n, _)| n).collect::<std::collections::BTreeSet<_>>().len();
         assert!((50..150).contains(&doubles), "{doubles} doubles");
         assert!((850..1100).contains(&first.len()), "{} of 1000 and some left", first.len());
     }
