@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dispatch::{Prepare, Unprepared};
+use dispatch::{Link, Prepare, Unprepared};
 use queue::{Key, TaskName};
 use serde::{Deserialize, Serialize};
 use wire::{Payload, PayloadError, Task};
@@ -128,7 +128,7 @@ impl Prepare for Ask {
     type Task = Work;
     type Item = Item;
 
-    fn prepare(&self, item: &Item) -> Result<Job, Unprepared> {
+    fn prepare(&self, item: &Item, _: &Link) -> Result<Job, Unprepared> {
         if let Some(told) = &self.handed_out {
             told(item.number, clock::micros());
         }

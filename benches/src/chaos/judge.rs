@@ -14,7 +14,7 @@ use crate::tally::{End, Seen, Tally};
 
 /// A promise that is broken between the outlet and the judge.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Break {
+pub(super) enum Break {
     /// A place vanishes.
     Drop,
     /// Two change places.

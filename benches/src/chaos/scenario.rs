@@ -2,7 +2,7 @@
 
 /// Who works, and what happens meanwhile.
 #[derive(Debug)]
-pub struct Scenario {
+pub(super) struct Scenario {
     /// Its name on the command line.
     pub(super) name: &'static str,
     /// For people.
