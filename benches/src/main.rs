@@ -23,6 +23,8 @@ enum Command {
     Demo(framelane_bench::demo::Args),
     /// Frames per second from end to end, beside what its stages allow.
     Fps(framelane_bench::fps::Args),
+    /// Does the throughput of N workers come to N times that of one?
+    Scale(framelane_bench::scale::Args),
     /// Real processes and real trouble: is every promise kept?
     Chaos(framelane_bench::chaos::Args),
     /// A bad network: passes UDP on, and loses, delays, reorders and doubles it on the way.
@@ -46,6 +48,7 @@ async fn main() -> ExitCode {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
         Command::Fps(args) => framelane_bench::fps::run(args).await,
+        Command::Scale(args) => framelane_bench::scale::run(args).await,
         Command::Chaos(args) => framelane_bench::chaos::run(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,
         Command::Worker(args) => framelane_bench::outsider::run(args).await,
