@@ -1,6 +1,7 @@
 //! What `framelane-bench` is made of, so that tests use the same camera, stamps and children.
 
 pub mod api;
+pub mod bare;
 pub mod camera;
 pub mod chaos;
 pub mod child;
@@ -8,6 +9,7 @@ pub mod clock;
 pub mod coordinator;
 pub mod crew;
 pub mod demo;
+pub mod dispatch;
 pub mod fps;
 pub mod life;
 pub mod outsider;

@@ -23,6 +23,8 @@ enum Command {
     Demo(framelane_bench::demo::Args),
     /// Frames per second from end to end, beside what its stages allow.
     Fps(framelane_bench::fps::Args),
+    /// What the queue and the wire cost, beside bare quinn and pyzmq.
+    Dispatch(framelane_bench::dispatch::Args),
     /// Does the throughput of N workers come to N times that of one?
     Scale(framelane_bench::scale::Args),
     /// Real processes and real trouble: is every promise kept?
@@ -32,6 +34,9 @@ enum Command {
     /// A worker that may misbehave, for the other subcommands.
     #[command(hide = true)]
     Worker(framelane_bench::outsider::Args),
+    /// The far end of a bare QUIC pair, for the other subcommands.
+    #[command(hide = true)]
+    Bare(framelane_bench::bare::Args),
     /// A server that tells all that leaves it, for the other subcommands.
     #[command(hide = true)]
     Coordinator(framelane_bench::coordinator::Args),
@@ -48,6 +53,8 @@ async fn main() -> ExitCode {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
         Command::Fps(args) => framelane_bench::fps::run(args).await,
+        Command::Dispatch(args) => framelane_bench::dispatch::run(args).await,
+        Command::Bare(args) => framelane_bench::bare::run(args).await,
         Command::Scale(args) => framelane_bench::scale::run(args).await,
         Command::Chaos(args) => framelane_bench::chaos::run(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,

@@ -49,6 +49,11 @@ impl Pool {
         self.listener.local_addr()
     }
 
+    /// Who signs.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Lets workers in.
     pub fn token(&self) -> anyhow::Result<String> {
         let options = TokenOptions { uses: USES, ..TokenOptions::default() };
