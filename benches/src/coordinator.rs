@@ -213,7 +213,7 @@ async fn take(kind: Kind, mut outlet: Outlet<Ask>, say: SyncSender<Said>) -> Opt
     while let Some(done) = outlet.next().await {
         let _ = say.send(Said::Taken { flow: kind, seen: Seen::of(&done) });
     }
-    outlet.closing_books().map(|books| Box::new(books.clone()))
+    outlet.closing_books().map(|books| Box::new(*books))
 }
 
 async fn read_books(coordinator: dispatch::Coordinator, flows: Vec<(Kind, FlowId)>, say: SyncSender<Said>) {
