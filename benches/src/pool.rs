@@ -33,14 +33,14 @@ impl Pool {
     /// Listens on `addr` with the authority in `state`, which is made if it is not there.
     pub fn start(addr: SocketAddr, state: &Path, config: Config) -> anyhow::Result<Pool> {
         let authority = Authority::load_or_create(state).context("no authority")?;
-        let max_credit = config.max_credit;
+        let lane = lane::quic::Config { max_credit: config.max_credit, ..lane::quic::Config::default() };
         let listener =
             Listener::bind(addr, authority.clone(), config).context("cannot listen for workers")?;
         let (coordinator, driver) = dispatch::new(queue::Config::default());
         tokio::spawn(driver);
         let (listener, peers) = (Arc::new(listener), TaskTracker::new());
         let accepting =
-            tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), max_credit, peers.clone()));
+            tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), lane, peers.clone()));
         Ok(Pool { coordinator, authority, listener, accepting, peers })
     }
 
@@ -85,12 +85,17 @@ impl Pool {
     }
 }
 
-async fn accept(listener: Arc<Listener>, coordinator: Coordinator, max_credit: u32, peers: TaskTracker) {
+async fn accept(
+    listener: Arc<Listener>,
+    coordinator: Coordinator,
+    config: lane::quic::Config,
+    peers: TaskTracker,
+) {
     while let Some((peer, events)) = listener.accept().await {
         let coordinator = coordinator.clone();
         peers.spawn(async move {
             let name = peer.hello().name.clone();
-            match lane::quic::run(coordinator, peer, events, max_credit).await {
+            match lane::quic::run(coordinator, peer, events, config).await {
                 Ok(reason) => tracing::info!(name, %reason, "worker left"),
                 Err(stopped) => tracing::debug!(name, %stopped, "worker let go"),
             }

@@ -44,7 +44,7 @@ const NOTHING: Acts = Acts { kill: 0.0, stop: 0.0, cut: 0.0, restart: false };
 const BAD: &str = "loss=2%,duplicate=1%,delay=10ms,jitter=20ms";
 
 /// All of them, in the order in which they are played.
-pub(super) const SCENARIOS: &[Scenario] = &[
+pub(super) static SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "kill",
         about: "every 2 s a worker dies by SIGKILL",
