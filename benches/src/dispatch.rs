@@ -1,6 +1,7 @@
 //! `framelane-bench dispatch`: what the queue and the wire cost beside bare quinn and beside pyzmq.
 //!
-//! Ours and theirs take turns in every round, so that a noisy neighbour hits both.
+//! Ours and theirs take turns in every round, so that a noisy neighbour hits both. What is measured runs in
+//! tasks of the runtime on both sides: from the main thread each wake-up would be a switch of threads.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use wire::server::Config;
 
 use crate::bare::Pair;
 use crate::crew::Crew;
+use crate::life::{self, Load};
 use crate::pool::Pool;
 use crate::proc;
 use crate::report::{Report, percentile};
@@ -44,6 +46,8 @@ pub struct Args {
 const BODY: usize = 640 * 640 * 3;
 /// A small task.
 const SMALL: usize = 100;
+/// Tasks of one life measurement, long enough for the system's coarse count of a thread's time.
+const LIVES: u64 = 500_000;
 const MEGA: f64 = 1e6;
 
 #[derive(Default)]
@@ -59,6 +63,8 @@ struct Runs {
     shm_p50_ms: Vec<f64>,
     zmq_per_s: Vec<f64>,
     shm_zmq_ratio: Vec<f64>,
+    life_ns: Vec<f64>,
+    life_1000_ns: Vec<f64>,
     wrong: Wrong,
 }
 
@@ -78,13 +84,26 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut runs = Runs::default();
     let time = Duration::from_secs_f64(args.seconds);
 
-    let far = Pool::start(any, &folder.path().join("far"), Config::default())?;
+    for round in 1..=args.rounds {
+        let (life, life_1000) = (life_ns(10, 10).await?, life_ns(1000, 100).await?);
+        eprintln!(
+            "round {round} of {}: {life:.0} ns a task in the queue, {life_1000:.0} with 1000 flows",
+            args.rounds
+        );
+        runs.life_ns.push(life);
+        runs.life_1000_ns.push(life_1000);
+    }
+
+    // As between two machines, which is what bare quinn is for.
+    let apart = Config { shared_memory: 0, ..Config::default() };
+    let far = Pool::start(any, &folder.path().join("far"), apart)?;
     let crew = Crew::start(&far, &folder.path().join("far-crew"), 1, None, &["--credit", "8"]).await?;
+    anyhow::ensure!(far.sharing().await? == 0, "a worker shares memory that the server does not offer");
     let pair = Pair::start(&far, folder.path()).await?;
     for round in 1..=args.rounds {
         let (bare, bare_cpu) = measured(pair.pid().as_slice(), pair.bodies(&big, time)).await?;
         let (ours, ours_cpu) = measured(&crew.pids(), bodies(&far, &big, time, &mut runs.wrong)).await?;
-        let bare_ms = p50_ms(time, async || pair.exchange(&small).await).await?;
+        let bare_ms = percentile(&pair.trips_ms(&small, time).await?, 50.0);
         let ours_ms = trips(&far, &small, time, &mut runs.wrong).await?;
         eprintln!(
             "round {round} of {}: {:.0} MB/s bare, {:.0} ours; {bare_ms:.3} ms bare, {ours_ms:.3} ours",
@@ -106,6 +125,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
     let near = Pool::start(any, &folder.path().join("near"), Config::default())?;
     let crew = Crew::start(&near, &folder.path().join("near-crew"), 2, Some(1), &["--credit", "8"]).await?;
+    let sharing = near.sharing().await?;
+    anyhow::ensure!(
+        sharing == 2,
+        "shared memory was negotiated with {sharing} of 2 workers on this host, so there is nothing to measure; \
+         `--log info` has the reason"
+    );
     for round in 1..=args.rounds {
         let zmq = zmq(&args).await;
         if let (1, Err(error)) = (round, &zmq) {
@@ -134,6 +159,8 @@ impl Runs {
     fn publish(self, json: Option<&Path>) -> anyhow::Result<()> {
         let mut report = Report::new("dispatch");
         for (name, values) in [
+            ("life_ns", &self.life_ns),
+            ("life_1000_ns", &self.life_1000_ns),
             ("bare_mb_per_s", &self.bare_mb_s),
             ("ours_mb_per_s", &self.ours_mb_s),
             ("quinn_ratio", &self.quinn_ratio),
@@ -167,6 +194,17 @@ impl Runs {
     }
 }
 
+/// Nanoseconds that the queue itself takes for a task from offer to take: of a lossless flow or of one with a
+/// budget, whichever is more.
+async fn life_ns(flows: usize, lanes: u64) -> anyhow::Result<f64> {
+    let lives = tokio::task::spawn_blocking(move || {
+        [Policy::lossless(), Policy::video(Duration::from_millis(200))].map(|policy| {
+            life::run(&Load { flows, lanes, credit: 4, policy }, LIVES).as_secs_f64() * 1e9 / LIVES as f64
+        })
+    });
+    Ok(lives.await.context("the queue is broken")?.into_iter().fold(0.0, f64::max))
+}
+
 /// Bodies a second, and processor seconds of both sides for each body.
 async fn measured(
     far: &[u32],
@@ -185,10 +223,14 @@ async fn bodies(pool: &Pool, body: &Bytes, time: Duration, wrong: &mut Wrong) ->
     let (inlet, mut outlet) = open(pool).await?;
     let begin = Instant::now();
     let offering = tokio::spawn(offer(inlet, body.clone(), begin + time));
-    let mut tally = Tally::default();
-    while let Some(done) = outlet.next().await {
-        tally.see(&Seen::of(&done));
-    }
+    let taking = tokio::spawn(async move {
+        let mut tally = Tally::default();
+        while let Some(done) = outlet.next().await {
+            tally.see(&Seen::of(&done));
+        }
+        (tally, outlet)
+    });
+    let (tally, outlet) = taking.await.context("the taker panicked")?;
     let seconds = begin.elapsed().as_secs_f64();
     let admitted = offering.await.context("the source panicked")?;
     wrong.add(&tally, &outlet, admitted);
@@ -209,29 +251,23 @@ async fn offer(mut inlet: Inlet<Ask>, body: Bytes, end: Instant) -> u64 {
 /// One task at a time for so long, from offer to take; gives the median.
 async fn trips(pool: &Pool, body: &Bytes, time: Duration, wrong: &mut Wrong) -> anyhow::Result<f64> {
     let (mut inlet, mut outlet) = open(pool).await?;
-    let (mut number, mut tally) = (0, Tally::default());
-    let p50 = p50_ms(time, async || {
-        let item = Item { number, body: body.clone() };
-        inlet.send(Admission::now(item)).await.map_err(|refused| refused.why)?;
-        number += 1;
-        let done = outlet.next().await.context("the queue stopped")?;
-        tally.see(&Seen::of(&done));
-        Ok(())
-    })
-    .await?;
-    drop(inlet);
-    anyhow::ensure!(outlet.next().await.is_none(), "a place that nobody offered");
-    wrong.add(&tally, &outlet, number);
-    Ok(p50)
-}
-
-async fn p50_ms(time: Duration, mut trip: impl AsyncFnMut() -> anyhow::Result<()>) -> anyhow::Result<f64> {
-    let (begin, mut times) = (Instant::now(), Vec::new());
-    while begin.elapsed() < time {
-        let sent = Instant::now();
-        trip().await?;
-        times.push(sent.elapsed().as_secs_f64() * 1e3);
-    }
+    let body = body.clone();
+    let going = tokio::spawn(async move {
+        let (begin, mut tally, mut times) = (Instant::now(), Tally::default(), Vec::new());
+        while begin.elapsed() < time {
+            let sent = Instant::now();
+            let item = Item { number: times.len() as u64, body: body.clone() };
+            inlet.send(Admission::now(item)).await.map_err(|refused| refused.why)?;
+            let done = outlet.next().await.context("the queue stopped")?;
+            times.push(sent.elapsed().as_secs_f64() * 1e3);
+            tally.see(&Seen::of(&done));
+        }
+        drop(inlet);
+        anyhow::ensure!(outlet.next().await.is_none(), "a place that nobody offered");
+        anyhow::Ok((times, tally, outlet))
+    });
+    let (times, tally, outlet) = going.await.context("it panicked")??;
+    wrong.add(&tally, &outlet, times.len() as u64);
     Ok(percentile(&times, 50.0))
 }
 

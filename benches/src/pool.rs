@@ -39,8 +39,7 @@ impl Pool {
         let (coordinator, driver) = dispatch::new(queue::Config::default());
         tokio::spawn(driver);
         let (listener, peers) = (Arc::new(listener), TaskTracker::new());
-        let accepting =
-            tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), lane, peers.clone()));
+        let accepting = tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), lane, peers.clone()));
         Ok(Pool { coordinator, authority, listener, accepting, peers })
     }
 
@@ -73,6 +72,12 @@ impl Pool {
             // Nobody tells when a lane joins.
             sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    /// How many workers get their bodies through shared memory.
+    pub async fn sharing(&self) -> anyhow::Result<usize> {
+        let lanes = self.coordinator.lanes().await?;
+        Ok(lanes.iter().filter(|lane| lane.label.shared_memory).count())
     }
 
     /// Closes every connection.

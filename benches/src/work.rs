@@ -11,7 +11,7 @@ use wire::{Payload, PayloadError, Task};
 use crate::clock;
 
 /// A body that is longer is sampled, so that the way back costs next to nothing.
-const REPLY: usize = 1024;
+pub const REPLY: usize = 1024;
 
 /// A number and a body.
 pub struct Work;
