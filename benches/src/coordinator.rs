@@ -39,6 +39,9 @@ pub struct Args {
     /// Bytes of each item of the lossless flow.
     #[arg(long, value_name = "BYTES", default_value_t = 20_000)]
     body: usize,
+    /// Bodies travel over QUIC even to workers on this host.
+    #[arg(long)]
+    no_shared_memory: bool,
     /// The budget of the flow that has one.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     budget_ms: u64,
@@ -111,7 +114,11 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 /// Runs until SIGTERM, then ends both flows.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
-    let pool = Pool::start(args.quic, &args.state, wire::server::Config::default())?;
+    let mut config = wire::server::Config::default();
+    if args.no_shared_memory {
+        config.shared_memory = 0;
+    }
+    let pool = Pool::start(args.quic, &args.state, config)?;
     let (say, lines) = sync_channel(LINES);
     let writing = std::thread::spawn(move || write(lines));
     let _ = say.send(Said::Ready { quic: pool.addr(), token: pool.token()? });

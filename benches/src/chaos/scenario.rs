@@ -31,7 +31,7 @@ pub(super) struct Acts {
 /// What lies between workers and coordinator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Road {
-    /// The loopback.
+    /// The loopback, and shared memory for bodies.
     Plain,
     /// The relay, in bad weather both ways.
     Relay(&'static str),
