@@ -19,5 +19,6 @@ pub mod relay;
 pub mod report;
 pub mod rig;
 pub mod scale;
+pub mod table;
 pub mod tally;
 pub mod work;

@@ -31,6 +31,8 @@ enum Command {
     Chaos(framelane_bench::chaos::Args),
     /// A bad network: passes UDP on, and loses, delays, reorders and doubles it on the way.
     Relay(framelane_bench::relay::Args),
+    /// A table in Markdown of figures that `--json` wrote.
+    Table(framelane_bench::table::Args),
     /// A worker that may misbehave, for the other subcommands.
     #[command(hide = true)]
     Worker(framelane_bench::outsider::Args),
@@ -58,6 +60,7 @@ async fn main() -> ExitCode {
         Command::Scale(args) => framelane_bench::scale::run(args).await,
         Command::Chaos(args) => framelane_bench::chaos::run(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,
+        Command::Table(args) => framelane_bench::table::run(&args),
         Command::Worker(args) => framelane_bench::outsider::run(args).await,
         Command::Coordinator(args) => framelane_bench::coordinator::run(args).await,
     };

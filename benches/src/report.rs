@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One benchmark's figures. Everything in it was measured in this run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The subcommand.
-    pub name: &'static str,
+    pub name: String,
     /// Processor and cores.
     pub machine: String,
     /// The commit that was built from, as git tells it; `unknown` outside a checkout.
@@ -22,8 +22,8 @@ pub struct Report {
 
 impl Report {
     /// A report without figures yet.
-    pub fn new(name: &'static str) -> Self {
-        Report { name, machine: machine(), commit: commit(), figures: BTreeMap::new() }
+    pub fn new(name: impl Into<String>) -> Self {
+        Report { name: name.into(), machine: machine(), commit: commit(), figures: BTreeMap::new() }
     }
 
     /// Notes a figure.
