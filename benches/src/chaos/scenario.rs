@@ -15,6 +15,13 @@ pub(super) struct Scenario {
     pub(super) road: Road,
 }
 
+impl Scenario {
+    /// Whether one of the workers is there and never answers.
+    pub(super) fn has_silent(&self) -> bool {
+        self.workers.iter().any(|(_, fault)| *fault == "hold")
+    }
+}
+
 /// What happens, and how often in seconds; 0 is never.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Acts {

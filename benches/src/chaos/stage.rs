@@ -70,7 +70,7 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
             }
         }
     }
-    let mut server = Server::start(folder.path(), listen, scenario.road, setting).await?;
+    let mut server = Server::start(folder.path(), listen, scenario, setting).await?;
     let relay = match scenario.road {
         Road::Relay(weather) => {
             let weather = weather.parse().map_err(anyhow::Error::msg)?;
@@ -98,7 +98,7 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
         died = Some(clock::micros());
         let quic = server.quic.to_string();
         lives.push(server.die().await?);
-        server = Server::start(folder.path(), &quic, scenario.road, setting).await?;
+        server = Server::start(folder.path(), &quic, scenario, setting).await?;
     }
     play.until(&mut server, whole).await?;
     // Nothing more goes wrong; what is wrong with the workers remains.
@@ -212,13 +212,19 @@ struct Server {
 }
 
 impl Server {
-    async fn start(folder: &Path, listen: &str, road: Road, setting: Setting) -> anyhow::Result<Server> {
+    async fn start(
+        folder: &Path,
+        listen: &str,
+        scenario: &Scenario,
+        setting: Setting,
+    ) -> anyhow::Result<Server> {
         let state = folder.join("server");
         let budget = BUDGET.as_millis().to_string();
         let args = ["coordinator", "--quic", listen, "--budget-ms", &budget, "--state"];
         let args = args.into_iter().map(AsRef::as_ref).chain([state.as_os_str()]);
         // Or bodies would not take the road, since it ends on this very host.
-        let args = args.chain((road != Road::Plain).then_some("--no-shared-memory".as_ref()));
+        let args = args.chain((scenario.road != Road::Plain).then_some("--no-shared-memory".as_ref()));
+        let args = args.chain(scenario.has_silent().then_some("--hedge".as_ref()));
         let mut process = Child::start("framelane-bench", args, "error")?;
         let ready = |line: &str| match serde_json::from_str(line) {
             Ok(Said::Ready { quic, token }) => Some((quic, token)),
