@@ -34,10 +34,20 @@ lint:
 	@if cargo clippy --version >/dev/null 2>&1; then cargo clippy --workspace --all-targets --locked -- -D warnings; \
 	else echo "NOT CHECKED: clippy (rustup component add clippy)"; fi
 
-bench: ## the measurements; BENCH_ARGS are handed on
+# All of them without further ado; with arguments, which fit one only, that of the whole server.
+BENCH ?= $(if $(BENCH_ARGS),fps,fps dispatch scale chaos)
+bench_json = $(if $(findstring --json,$(BENCH_ARGS)),,--json $(target)/bench/$$name.json)
+
+bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_ARGS are handed on
 	@scripts/setup bench
 	@cargo build --release --locked $(binaries)
-	@exec $(target)/release/framelane-bench fps $(BENCH_ARGS)
+	@mkdir -p $(target)/bench && rm -f $(BENCH:%=$(target)/bench/%.json)
+	@# One that fails has figures too, and the others are measured all the same.
+	@failed=; for name in $(BENCH); do \
+		$(target)/release/framelane-bench $$name $(bench_json) $(BENCH_ARGS) || failed="$$failed $$name"; \
+	done; \
+	$(if $(bench_json),$(target)/release/framelane-bench table $(BENCH:%=$(target)/bench/%.json) &&) \
+	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
 deny: ## licences and walls of all dependencies, by cargo-deny (cargo install cargo-deny --locked)
 	cargo deny --locked check licenses bans sources

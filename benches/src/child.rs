@@ -30,8 +30,20 @@ impl Child {
         args: impl IntoIterator<Item = A>,
         log: &str,
     ) -> anyhow::Result<Child> {
+        Child::start_by::<&str, A>(&[], name, args, log)
+    }
+
+    /// Starts it by another command, such as `ip netns exec NAME`, which becomes the program.
+    pub fn start_by<B: AsRef<OsStr>, A: AsRef<OsStr>>(
+        by: &[B],
+        name: &'static str,
+        args: impl IntoIterator<Item = A>,
+        log: &str,
+    ) -> anyhow::Result<Child> {
         let path = beside(name)?;
-        let mut process = Command::new(&path)
+        let mut words = by.iter().map(AsRef::as_ref).chain([path.as_os_str()]);
+        let mut process = Command::new(words.next().unwrap_or(path.as_os_str()))
+            .args(words)
             .args(args)
             .env("FRAMELANE_LOG", log)
             .stdin(Stdio::null())
@@ -72,6 +84,17 @@ impl Child {
             Ok(_) => bail!("{name} ended before it was ready"),
             Err(_) => bail!("{name} was not ready within {} s", within.as_secs()),
         }
+    }
+
+    /// All lines of its output from here on, for one who reads them all.
+    pub fn lines(&mut self) -> Option<Lines<BufReader<ChildStdout>>> {
+        self.stdout.take()
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        // A process that cannot be asked is none of ours any more.
+        !matches!(self.process.try_wait(), Ok(None))
     }
 
     /// Waits until it ends by itself.

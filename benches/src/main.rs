@@ -23,6 +23,25 @@ enum Command {
     Demo(framelane_bench::demo::Args),
     /// Frames per second from end to end, beside what its stages allow.
     Fps(framelane_bench::fps::Args),
+    /// What the queue and the wire cost, beside bare quinn and pyzmq.
+    Dispatch(framelane_bench::dispatch::Args),
+    /// Does the throughput of N workers come to N times that of one?
+    Scale(framelane_bench::scale::Args),
+    /// Real processes and real trouble: is every promise kept?
+    Chaos(framelane_bench::chaos::Args),
+    /// A bad network: passes UDP on, and loses, delays, reorders and doubles it on the way.
+    Relay(framelane_bench::relay::Args),
+    /// A table in Markdown of figures that `--json` wrote.
+    Table(framelane_bench::table::Args),
+    /// A worker that may misbehave, for the other subcommands.
+    #[command(hide = true)]
+    Worker(framelane_bench::outsider::Args),
+    /// The far end of a bare QUIC pair, for the other subcommands.
+    #[command(hide = true)]
+    Bare(framelane_bench::bare::Args),
+    /// A server that tells all that leaves it, for the other subcommands.
+    #[command(hide = true)]
+    Coordinator(framelane_bench::coordinator::Args),
 }
 
 #[tokio::main]
@@ -36,6 +55,14 @@ async fn main() -> ExitCode {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
         Command::Fps(args) => framelane_bench::fps::run(args).await,
+        Command::Dispatch(args) => framelane_bench::dispatch::run(args).await,
+        Command::Bare(args) => framelane_bench::bare::run(args).await,
+        Command::Scale(args) => framelane_bench::scale::run(args).await,
+        Command::Chaos(args) => framelane_bench::chaos::run(args).await,
+        Command::Relay(args) => framelane_bench::relay::run(args).await,
+        Command::Table(args) => framelane_bench::table::run(&args),
+        Command::Worker(args) => framelane_bench::outsider::run(args).await,
+        Command::Coordinator(args) => framelane_bench::coordinator::run(args).await,
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -5,13 +5,13 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One benchmark's figures. Everything in it was measured in this run.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The subcommand.
-    pub name: &'static str,
+    pub name: String,
     /// Processor and cores.
     pub machine: String,
     /// The commit that was built from, as git tells it; `unknown` outside a checkout.
@@ -22,8 +22,8 @@ pub struct Report {
 
 impl Report {
     /// A report without figures yet.
-    pub fn new(name: &'static str) -> Self {
-        Report { name, machine: machine(), commit: commit(), figures: BTreeMap::new() }
+    pub fn new(name: impl Into<String>) -> Self {
+        Report { name: name.into(), machine: machine(), commit: commit(), figures: BTreeMap::new() }
     }
 
     /// Notes a figure.
@@ -73,6 +73,14 @@ impl Spread {
     }
 }
 
+/// A percentile by the nearest rank; of no values, not a number.
+pub fn percentile(values: &[f64], percent: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(f64::NAN)
+}
+
 fn machine() -> String {
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
@@ -97,5 +105,12 @@ mod tests {
         assert_eq!(Spread::of(&[3.0, 1.0, 2.0]), Spread { min: 1.0, median: 2.0, max: 3.0 });
         assert_eq!(Spread::of(&[1.0, 2.0]).median, 1.0);
         assert!(Spread::of(&[]).median.is_nan());
+    }
+
+    #[test]
+    fn a_percentile_is_one_of_the_values() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        assert_eq!([0.0, 50.0, 99.0, 100.0].map(|p| percentile(&values, p)), [1.0, 100.0, 198.0, 200.0]);
+        assert!(percentile(&[], 50.0).is_nan());
     }
 }

@@ -9,6 +9,8 @@
 //!
 //! Protocol 1 is written down in [`protocol`] and [`framing`]; the golden tests hold its bytes.
 
+#[cfg(feature = "bare")]
+pub mod bare;
 pub mod framing;
 pub mod identity;
 pub mod node;

@@ -1,0 +1,188 @@
+//! The workers of a scenario: started, tended, killed, stopped.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::sys::signal::Signal;
+use tokio::time::Instant;
+
+use super::namespace::Namespace;
+use crate::child::Child;
+use crate::clock;
+
+/// When workers were lost, by [`clock`]: killed, or gone by themselves.
+#[derive(Clone, Default)]
+pub(super) struct Losses(Arc<Mutex<Vec<u64>>>);
+
+impl Losses {
+    fn note(&self, at_us: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(at_us);
+    }
+
+    /// All of them, in order.
+    pub(super) fn all(&self) -> Vec<u64> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.sort_unstable();
+        all
+    }
+}
+
+/// One worker process.
+struct Hand {
+    number: usize,
+    fault: &'static str,
+    namespace: Option<Namespace>,
+    child: Option<Child>,
+    stopped_until: Option<Instant>,
+}
+
+/// All workers. Dropping it kills them.
+pub(super) struct Flock {
+    folder: PathBuf,
+    server: SocketAddr,
+    token: String,
+    seed: u64,
+    hands: Vec<Hand>,
+    /// When workers were lost.
+    pub(super) losses: Losses,
+}
+
+/// What a worker sleeps over a job.
+const SERVICE_MS: &str = "10";
+
+impl Flock {
+    /// Starts the workers. `namespaces` is empty or has one for each.
+    pub(super) fn start(
+        folder: PathBuf,
+        server: SocketAddr,
+        token: String,
+        seed: u64,
+        workers: &[(usize, &'static str)],
+        namespaces: Vec<Namespace>,
+    ) -> anyhow::Result<Flock> {
+        let mut namespaces = namespaces.into_iter();
+        let faults = workers.iter().flat_map(|(count, fault)| std::iter::repeat_n(*fault, *count));
+        let hands = faults
+            .enumerate()
+            .map(|(number, fault)| Hand {
+                number,
+                fault,
+                namespace: namespaces.next(),
+                child: None,
+                stopped_until: None,
+            })
+            .collect();
+        let mut flock = Flock { folder, server, token, seed, hands, losses: Losses::default() };
+        flock.tend()?;
+        Ok(flock)
+    }
+
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.hands.len()
+    }
+
+    /// Starts those again that have ended, as a supervisor would, and lets those go on whose stop is over.
+    pub(super) fn tend(&mut self) -> anyhow::Result<()> {
+        for index in 0..self.hands.len() {
+            let hand = &mut self.hands[index];
+            if hand.stopped_until.is_some_and(|until| until <= Instant::now()) {
+                hand.stopped_until = None;
+                if let Some(child) = &hand.child {
+                    child.signal(Signal::SIGCONT)?;
+                }
+            }
+            if hand.child.as_mut().is_none_or(Child::has_ended) {
+                let child = self.spawn(index)?;
+                self.hands[index].child = Some(child);
+            }
+        }
+        Ok(())
+    }
+
+    fn spawn(&self, index: usize) -> anyhow::Result<Child> {
+        let hand = &self.hands[index];
+        let mut server = self.server;
+        if let Some(namespace) = &hand.namespace {
+            server.set_ip(namespace.host().into());
+        }
+        let name = format!("{}-{}", hand.fault.split(':').next().unwrap_or_default(), hand.number);
+        let state = self.folder.join(&name);
+        let seed = self.seed.wrapping_add(1000 * hand.number as u64).to_string();
+        let server = server.to_string();
+        let args = [
+            ["--server", &server],
+            ["--token", &self.token],
+            ["--name", &name],
+            ["--service-ms", SERVICE_MS],
+            // Enough that a worker that dies holds something.
+            ["--credit", "4"],
+            ["--threads", "2"],
+            ["--fault", hand.fault],
+            ["--seed", &seed],
+        ];
+        let state = ["--state".as_ref(), state.as_os_str()];
+        let args = ["worker"].into_iter().chain(args.into_iter().flatten()).map(AsRef::as_ref).chain(state);
+        let by = hand.namespace.as_ref().map(Namespace::enter).unwrap_or_default();
+        let mut child = Child::start_by(&by, "framelane-bench", args, "off")?;
+        if let Some(mut lines) = child.lines() {
+            let losses = self.losses.clone();
+            tokio::spawn(async move {
+                while let Ok(Some(line)) = lines.next_line().await {
+                    if let Some(at_us) = line.strip_prefix("closed ").and_then(|at| at.parse().ok()) {
+                        losses.note(at_us);
+                    }
+                }
+            });
+        }
+        Ok(child)
+    }
+
+    /// Kills one that runs.
+    pub(super) fn kill(&mut self, random: &mut fastrand::Rng) -> anyhow::Result<()> {
+        if let Some(hand) = self.one(random) {
+            if let Some(child) = &hand.child {
+                child.signal(Signal::SIGKILL)?;
+            }
+            self.losses.note(clock::micros());
+        }
+        Ok(())
+    }
+
+    /// Stops one that runs until a moment.
+    pub(super) fn stop(&mut self, random: &mut fastrand::Rng, until: Instant) -> anyhow::Result<()> {
+        if let Some(hand) = self.one(random) {
+            if let Some(child) = &hand.child {
+                child.signal(Signal::SIGSTOP)?;
+            }
+            hand.stopped_until = Some(until);
+        }
+        Ok(())
+    }
+
+    /// Cuts the cable of one, or mends all.
+    pub(super) fn cut(&mut self, random: &mut fastrand::Rng, cut: bool) -> anyhow::Result<()> {
+        if cut {
+            return self
+                .one(random)
+                .and_then(|hand| hand.namespace.as_ref())
+                .map_or(Ok(()), |it| it.cut(true));
+        }
+        self.hands.iter().filter_map(|hand| hand.namespace.as_ref()).try_for_each(|it| it.cut(false))
+    }
+
+    /// One that is not stopped.
+    fn one(&mut self, random: &mut fastrand::Rng) -> Option<&mut Hand> {
+        let mut running: Vec<_> = self
+            .hands
+            .iter_mut()
+            .filter(|hand| hand.child.is_some() && hand.stopped_until.is_none())
+            .collect();
+        if running.is_empty() {
+            return None;
+        }
+        let index = random.usize(..running.len());
+        Some(running.swap_remove(index))
+    }
+}

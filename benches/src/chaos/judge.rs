@@ -1,0 +1,200 @@
+//! Hears what a coordinator tells, and keeps what counts.
+
+use std::collections::{BTreeMap, HashMap};
+use std::str::FromStr;
+
+use queue::Books;
+use tokio::io::{BufReader, Lines};
+use tokio::process::ChildStdout;
+use tokio::sync::watch;
+
+use crate::clock;
+use crate::coordinator::{Kind, Said};
+use crate::tally::{End, Seen, Tally};
+
+/// A promise that is broken between the outlet and the judge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Break {
+    /// A place vanishes.
+    Drop,
+    /// Two change places.
+    Swap,
+    /// A place comes twice.
+    Duplicate,
+}
+
+impl FromStr for Break {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "drop" => Ok(Break::Drop),
+            "swap" => Ok(Break::Swap),
+            "duplicate" => Ok(Break::Duplicate),
+            _ => Err(format!("`{text}`: write drop, swap or duplicate")),
+        }
+    }
+}
+
+/// Which place of the lossless flow is hit.
+const BROKEN_AT: u64 = 50;
+
+/// One run of a coordinator, from start to end.
+#[derive(Debug, Default)]
+pub(super) struct Life {
+    /// What the takers saw.
+    pub(super) flows: BTreeMap<Kind, Tally>,
+    /// The end of each flow: what its source says was admitted, and the last books. A coordinator that
+    /// was killed tells of none.
+    pub(super) closed: BTreeMap<Kind, (u64, Box<Books>)>,
+    /// Books that do not balance, some of them.
+    pub(super) unbalanced: Vec<String>,
+    /// Hand-outs of items that had been handed out before: when the time before, and when now.
+    pub(super) again: Vec<(u64, u64)>,
+    /// When the first answer came.
+    pub(super) first_answer_us: Option<u64>,
+    out: HashMap<(Kind, u64), u64>,
+    sabotage: Option<Break>,
+    kept: Option<Seen>,
+}
+
+/// More of the same says nothing more.
+const COMPLAINTS: usize = 16;
+/// Hand-outs remembered one by one.
+const AGAIN: usize = 1 << 20;
+
+impl Life {
+    /// Hears a coordinator out.
+    pub(super) async fn hear(
+        mut lines: Lines<BufReader<ChildStdout>>,
+        lanes: watch::Sender<usize>,
+        sabotage: Option<Break>,
+    ) -> Life {
+        let mut life = Life { sabotage, ..Life::default() };
+        while let Ok(Some(line)) = lines.next_line().await {
+            // The last line of one that was killed may be half a line.
+            match serde_json::from_str(&line) {
+                Ok(Said::Lanes(count)) => drop(lanes.send_replace(count)),
+                Ok(said) => life.note(said),
+                Err(_) => {}
+            }
+        }
+        life
+    }
+
+    fn note(&mut self, said: Said) {
+        match said {
+            Said::Ready { .. } | Said::Lanes(_) => {}
+            Said::HandedOut { flow, number, at_us } => {
+                let before = self.out.insert((flow, number), at_us);
+                if let Some(before) = before.filter(|_| self.again.len() < AGAIN) {
+                    self.again.push((before, at_us));
+                }
+            }
+            Said::Taken { flow, seen } => {
+                self.out.remove(&(flow, seen.number));
+                if self.first_answer_us.is_none() && seen.end == End::Answered {
+                    self.first_answer_us = Some(clock::micros());
+                }
+                for seen in self.sabotaged(flow, seen).into_iter().flatten() {
+                    self.flows.entry(flow).or_default().see(&seen);
+                }
+            }
+            Said::Books { flow, books } => self.balance(flow, &books),
+            Said::Closed { flow, admitted, books } => {
+                self.balance(flow, &books);
+                let tally = self.flows.entry(flow).or_default();
+                if let Err(wrong) = tally.agrees(&books) {
+                    self.complain(format!("{flow:?}: {wrong}"));
+                }
+                if admitted != books.admitted {
+                    let booked = books.admitted;
+                    self.complain(format!("{flow:?}: {admitted} offered with success, {booked} booked"));
+                }
+                self.closed.insert(flow, (admitted, books));
+            }
+        }
+    }
+
+    fn balance(&mut self, flow: Kind, books: &Books) {
+        if let Err(wrong) = books.balances() {
+            self.complain(format!("{flow:?}: {wrong}"));
+        }
+    }
+
+    fn complain(&mut self, complaint: String) {
+        if self.unbalanced.len() < COMPLAINTS {
+            self.unbalanced.push(complaint);
+        }
+    }
+
+    fn sabotaged(&mut self, flow: Kind, seen: Seen) -> [Option<Seen>; 2] {
+        if let Some(kept) = self.kept.take_if(|_| flow == Kind::Lossless) {
+            return [Some(seen), Some(kept)];
+        }
+        let hit = flow == Kind::Lossless && seen.number == BROKEN_AT;
+        match self.sabotage.filter(|_| hit) {
+            None => [Some(seen), None],
+            Some(Break::Drop) => [None, None],
+            Some(Break::Duplicate) => [Some(seen.clone()), Some(seen)],
+            Some(Break::Swap) => {
+                self.kept = Some(seen);
+                [None, None]
+            }
+        }
+    }
+
+    /// Places of a flow that never left. Of a coordinator that was killed, those that are missing between
+    /// others: what it still held died with it.
+    pub(super) fn lost(&self, flow: Kind) -> u64 {
+        let admitted = self.closed.get(&flow).map_or(0, |(admitted, _)| *admitted);
+        self.flows.get(&flow).map_or(admitted, |tally| tally.lost(admitted))
+    }
+
+    /// The greatest age of a place of this flow.
+    pub(super) fn oldest_us(&self, flow: Kind) -> u64 {
+        self.flows.get(&flow).map_or(0, |tally| tally.oldest_us)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn heard(sabotage: Option<Break>) -> Life {
+        let mut life = Life { sabotage, ..Life::default() };
+        let mut books = Books::default();
+        for number in 0..100 {
+            life.note(Said::HandedOut { flow: Kind::Lossless, number, at_us: number });
+            let seen = Seen { seq: number, number, end: End::Answered, age_us: 1 };
+            life.note(Said::Taken { flow: Kind::Lossless, seen });
+            books.admitted += 1;
+            books.answered += 1;
+        }
+        life.note(Said::Closed { flow: Kind::Lossless, admitted: 100, books: Box::new(books) });
+        life
+    }
+
+    fn judged(sabotage: Option<Break>) -> (u64, u64, u64, bool) {
+        let life = heard(sabotage);
+        let tally = &life.flows[&Kind::Lossless];
+        (tally.out_of_order, tally.duplicates, life.lost(Kind::Lossless), life.unbalanced.is_empty())
+    }
+
+    #[test]
+    fn each_kind_of_break_is_told_from_the_others() {
+        assert_eq!(judged(None), (0, 0, 0, true));
+        assert_eq!(judged(Some(Break::Drop)), (0, 0, 1, false));
+        assert_eq!(judged(Some(Break::Swap)), (1, 0, 0, true));
+        assert_eq!(judged(Some(Break::Duplicate)), (0, 1, 0, false));
+    }
+
+    #[test]
+    fn a_second_hand_out_is_noted_with_the_first() {
+        let mut life = Life::default();
+        for at_us in [5, 9] {
+            life.note(Said::HandedOut { flow: Kind::Budgeted, number: 3, at_us });
+        }
+        assert_eq!(life.again, [(5, 9)]);
+    }
+}

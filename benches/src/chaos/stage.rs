@@ -1,0 +1,366 @@
+//! Plays one scenario.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use nix::sys::signal::Signal;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, interval, timeout};
+
+use super::flock::Flock;
+use super::judge::{Break, Life};
+use super::namespace::Namespace;
+use super::scenario::{Acts, Road, Scenario};
+use crate::child::Child;
+use crate::coordinator::{Kind, Said};
+use crate::relay::{Counts, Relay};
+use crate::{clock, proc};
+
+/// The budget of the flow that has one.
+pub(super) const BUDGET: Duration = Duration::from_millis(400);
+/// How long a stop and a cut last.
+const PAUSE: Duration = Duration::from_secs(1);
+/// How often workers are tended and memory is read.
+const TICK: Duration = Duration::from_millis(50);
+/// Everything is slow on a machine that has just compiled for minutes.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A coordinator ends its flows itself within less.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+/// What holds for every scenario.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting {
+    pub(super) seconds: f64,
+    pub(super) seed: u64,
+    pub(super) sabotage: Option<Break>,
+}
+
+/// What came of it.
+pub(super) struct Outcome {
+    /// The coordinators, one after the other.
+    pub(super) lives: Vec<Life>,
+    /// When workers were lost.
+    losses: Vec<u64>,
+    /// Bytes by which the coordinator's memory grew from the first half to the second.
+    pub(super) growth: u64,
+    /// From the death of a coordinator to the first answer through its successor.
+    pub(super) restart_ms: Option<f64>,
+    /// Why the last coordinator did not end as it should.
+    pub(super) ended_badly: Option<String>,
+    relay: Option<Counts>,
+}
+
+/// Plays it; a scenario that this machine cannot play is skipped, with the reason.
+pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Result<Result<Outcome, String>> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let count: usize = scenario.workers.iter().map(|(count, _)| count).sum();
+    let mut namespaces = Vec::new();
+    let mut listen = "127.0.0.1:0";
+    if scenario.road == Road::Namespaces {
+        // Workers come from several networks.
+        listen = "0.0.0.0:0";
+        for index in 0..u8::try_from(count)? {
+            match Namespace::new(index) {
+                Ok(namespace) => namespaces.push(namespace),
+                Err(error) => return Ok(Err(format!("no network namespaces here ({error:#})"))),
+            }
+        }
+    }
+    let mut server = Server::start(folder.path(), listen, scenario, setting).await?;
+    let relay = match scenario.road {
+        Road::Relay(weather) => {
+            let weather = weather.parse().map_err(anyhow::Error::msg)?;
+            Some(Relay::start(([127, 0, 0, 1], 0).into(), server.quic, weather, weather, setting.seed).await?)
+        }
+        _ => None,
+    };
+    let door = relay.as_ref().map_or(server.quic, Relay::addr);
+    let token = server.token.clone();
+    let flock = Flock::start(folder.path().into(), door, token, setting.seed, scenario.workers, namespaces)?;
+    server.joined(flock.len()).await?;
+    let mut play = Play {
+        acts: scenario.acts,
+        random: fastrand::Rng::with_seed(setting.seed),
+        begin: Instant::now(),
+        flock,
+        relay,
+        memory: Vec::new(),
+    };
+    let whole = Duration::from_secs_f64(setting.seconds);
+    let mut lives = Vec::new();
+    let mut died = None;
+    if scenario.acts.restart {
+        play.until(&mut server, whole / 2).await?;
+        died = Some(clock::micros());
+        let quic = server.quic.to_string();
+        lives.push(server.die().await?);
+        server = Server::start(folder.path(), &quic, scenario, setting).await?;
+    }
+    play.until(&mut server, whole).await?;
+    // Nothing more goes wrong; what is wrong with the workers remains.
+    play.mend()?;
+    let (life, ended_badly) = server.end().await?;
+    let restart_ms =
+        died.zip(life.first_answer_us).map(|(died, first)| first.saturating_sub(died) as f64 / 1e3);
+    lives.push(life);
+    Ok(Ok(Outcome {
+        lives,
+        losses: play.flock.losses.all(),
+        growth: growth(&play.memory),
+        restart_ms,
+        ended_badly,
+        relay: play.relay.as_ref().map(Relay::counts),
+    }))
+}
+
+/// From the first half of the samples to the second, by the greatest of each.
+fn growth(samples: &[u64]) -> u64 {
+    let (first, second) = samples.split_at(samples.len() / 2);
+    let most = |samples: &[u64]| samples.iter().copied().max().unwrap_or(0);
+    most(second).saturating_sub(most(first))
+}
+
+struct Play {
+    acts: Acts,
+    random: fastrand::Rng,
+    begin: Instant,
+    flock: Flock,
+    relay: Option<Relay>,
+    /// Resident bytes of the present coordinator.
+    memory: Vec<u64>,
+}
+
+impl Play {
+    /// Goes on until so long after the beginning.
+    async fn until(&mut self, server: &mut Server, end: Duration) -> anyhow::Result<()> {
+        self.memory.clear();
+        let mut tick = interval(TICK);
+        let (mut kills, mut stops, mut cuts) =
+            (Every::new(self.acts.kill), Every::new(self.acts.stop), Every::new(self.acts.cut));
+        let mut cut_until = None;
+        while self.begin.elapsed() < end {
+            tick.tick().await;
+            if server.process.has_ended() {
+                bail!("the coordinator ended by itself");
+            }
+            self.memory.extend(server.process.pid().and_then(proc::resident));
+            if kills.due() {
+                self.flock.kill(&mut self.random)?;
+            }
+            if stops.due() {
+                self.flock.stop(&mut self.random, Instant::now() + PAUSE)?;
+            }
+            if cuts.due() {
+                self.cut(true)?;
+                cut_until = Some(Instant::now() + PAUSE);
+            }
+            if cut_until.is_some_and(|until| until <= Instant::now()) {
+                self.cut(false)?;
+                cut_until = None;
+            }
+            self.flock.tend()?;
+        }
+        self.cut(false)
+    }
+
+    fn cut(&mut self, cut: bool) -> anyhow::Result<()> {
+        if let Some(relay) = &self.relay {
+            relay.cut(cut);
+        }
+        self.flock.cut(&mut self.random, cut)
+    }
+
+    fn mend(&mut self) -> anyhow::Result<()> {
+        self.cut(false)?;
+        self.flock.tend()
+    }
+}
+
+/// Something that is due every so often.
+struct Every {
+    every: Duration,
+    next: Instant,
+}
+
+impl Every {
+    /// 0 is never.
+    fn new(seconds: f64) -> Every {
+        let every = Duration::from_secs_f64(seconds);
+        Every { every, next: Instant::now() + every }
+    }
+
+    fn due(&mut self) -> bool {
+        let due = !self.every.is_zero() && self.next <= Instant::now();
+        if due {
+            self.next += self.every;
+        }
+        due
+    }
+}
+
+/// A coordinator.
+struct Server {
+    process: Child,
+    quic: SocketAddr,
+    token: String,
+    lanes: watch::Receiver<usize>,
+    hearing: JoinHandle<Life>,
+}
+
+impl Server {
+    async fn start(
+        folder: &Path,
+        listen: &str,
+        scenario: &Scenario,
+        setting: Setting,
+    ) -> anyhow::Result<Server> {
+        let state = folder.join("server");
+        let budget = BUDGET.as_millis().to_string();
+        let args = ["coordinator", "--quic", listen, "--budget-ms", &budget, "--state"];
+        let args = args.into_iter().map(AsRef::as_ref).chain([state.as_os_str()]);
+        // Or bodies would not take the road, since it ends on this very host.
+        let args = args.chain((scenario.road != Road::Plain).then_some("--no-shared-memory".as_ref()));
+        let args = args.chain(scenario.has_silent().then_some("--hedge".as_ref()));
+        let mut process = Child::start("framelane-bench", args, "error")?;
+        let ready = |line: &str| match serde_json::from_str(line) {
+            Ok(Said::Ready { quic, token }) => Some((quic, token)),
+            _ => None,
+        };
+        let (quic, token) = process.line(READY_WITHIN, ready).await?;
+        let lines = process.lines().context("its output is piped")?;
+        let (count, lanes) = watch::channel(0);
+        let hearing = tokio::spawn(Life::hear(lines, count, setting.sabotage));
+        Ok(Server { process, quic, token, lanes, hearing })
+    }
+
+    /// Waits until so many workers have been connected at once.
+    async fn joined(&mut self, count: usize) -> anyhow::Result<()> {
+        let joined = self.lanes.wait_for(|lanes| *lanes >= count);
+        match timeout(READY_WITHIN, joined).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => bail!("the coordinator ended before its workers came"),
+            Err(_) => bail!("{count} workers did not come within {} s", READY_WITHIN.as_secs()),
+        }
+    }
+
+    /// Kills it.
+    async fn die(mut self) -> anyhow::Result<Life> {
+        self.process.signal(Signal::SIGKILL)?;
+        self.process.ended().await?;
+        self.hearing.await.context("the judge panicked")
+    }
+
+    /// Lets it end its flows.
+    async fn end(mut self) -> anyhow::Result<(Life, Option<String>)> {
+        self.process.signal(Signal::SIGTERM)?;
+        let ended_badly = match timeout(ENDS_WITHIN, self.process.ended()).await {
+            Ok(status) => Some(status?).filter(|status| !status.success()).map(|status| status.to_string()),
+            Err(_) => {
+                self.process.signal(Signal::SIGKILL)?;
+                Some(format!("it did not end within {} s", ENDS_WITHIN.as_secs()))
+            }
+        };
+        Ok((self.hearing.await.context("the judge panicked")?, ended_badly))
+    }
+}
+
+/// Hand-outs that went to a worker so shortly before its loss belong to that loss.
+const IN_HAND_US: u64 = 500_000;
+
+impl Outcome {
+    /// For each item that was handed out again, the time since the loss of the worker that had it.
+    pub(super) fn recoveries_ms(&self) -> Vec<f64> {
+        let again = self.lives.iter().flat_map(|life| &life.again);
+        again
+            .filter_map(|(before, again)| recovery_us(&self.losses, *before, *again))
+            .map(|us| us as f64 / 1e3)
+            .collect()
+    }
+
+    /// By how much the latest place of the flow with a budget exceeded it.
+    pub(super) fn latest_over_ms(&self) -> f64 {
+        let oldest = self.lives.iter().map(|life| life.oldest_us(Kind::Budgeted)).max().unwrap_or(0);
+        (oldest as f64 / 1e3 - BUDGET.as_secs_f64() * 1e3).max(0.0)
+    }
+}
+
+/// The worker that had it was lost soon after it got it, or was lost already without anyone knowing. From
+/// the loss in both cases: that is when the silence began.
+fn recovery_us(losses: &[u64], before: u64, again: u64) -> Option<u64> {
+    let after = losses.partition_point(|loss| *loss < before);
+    let in_hand = losses.get(after).filter(|loss| **loss - before <= IN_HAND_US && **loss <= again);
+    let loss = in_hand.or_else(|| losses[..after].last())?;
+    again.checked_sub(*loss)
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for life in &self.lives {
+            for (kind, tally) in &life.flows {
+                let missing = &tally.missing;
+                write!(f, "{kind:?} {} taken, {} answered", tally.taken, tally.answered)?;
+                for (why, count) in [
+                    ("evicted", missing.evicted),
+                    ("late", missing.late),
+                    ("failed", missing.failed),
+                    ("without a lane", missing.no_lane),
+                    ("cancelled", missing.cancelled),
+                ] {
+                    if count > 0 {
+                        write!(f, ", {count} {why}")?;
+                    }
+                }
+                write!(f, "; ")?;
+            }
+        }
+        write!(
+            f,
+            "at most {:.1} ms over budget, memory +{:.1} MB",
+            self.latest_over_ms(),
+            self.growth as f64 / 1e6
+        )?;
+        let times = self.recoveries_ms();
+        if !self.losses.is_empty() && !times.is_empty() {
+            let p99 = crate::report::percentile(&times, 99.0);
+            write!(
+                f,
+                "; {} losses, handed out again within {p99:.0} ms (p99 of {})",
+                self.losses.len(),
+                times.len()
+            )?;
+        }
+        if let Some(ms) = self.restart_ms {
+            write!(f, "; answers again {ms:.0} ms after the server died")?;
+        }
+        if let Some(relay) = &self.relay {
+            write!(f, "; {relay}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_recovery_counts_from_the_loss_that_caused_it() {
+        let losses = [1_000_000, 3_000_000];
+        let recovery = |before, again| recovery_us(&losses, before, again);
+        assert_eq!(recovery(990_000, 1_200_000), Some(200_000), "in its hand");
+        assert_eq!(recovery(1_100_000, 1_200_000), Some(200_000), "given to a dead one");
+        assert_eq!(recovery(2_990_000, 3_100_000), Some(100_000), "the second loss");
+        assert_eq!(recovery(500, 900), None, "no loss yet");
+    }
+
+    #[test]
+    fn memory_that_levels_off_does_not_grow() {
+        assert_eq!(growth(&[1, 9, 9, 8, 9]), 0);
+        assert_eq!(growth(&[1, 2, 3, 9]), 7);
+        assert_eq!(growth(&[]), 0);
+    }
+}

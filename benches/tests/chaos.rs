@@ -1,0 +1,55 @@
+//! The chaos command from end to end, short; and that it notices when a promise is broken.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// Far more than it takes on a busy machine.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Runs it; gives its success, its figures, and what it said.
+async fn chaos(args: &[&str]) -> (bool, serde_json::Value, String) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let json = folder.path().join("chaos.json");
+    let run = Command::new(env!("CARGO_BIN_EXE_framelane-bench"))
+        .args(["chaos", "--seed", "7", "--json"])
+        .arg(&json)
+        .args(args)
+        // How punctual a busy machine is, is not what is tested here.
+        .args(["--tick-ms", "2000"])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let run = timeout(WITHIN, run).await.expect("it ends").expect("it runs");
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    let json = std::fs::read(&json).unwrap_or_else(|error| panic!("no figures ({error}): {said}"));
+    let report: serde_json::Value = serde_json::from_slice(&json).expect("figures are JSON");
+    (run.status.success(), report["figures"].clone(), said)
+}
+
+#[tokio::test]
+async fn promises_hold_while_workers_die_and_lie_behind_a_bad_network() {
+    let (kept, figures, said) = chaos(&["--scenario", "kill,garbage,network", "--seconds", "3"]).await;
+    assert!(kept, "{said}");
+    for name in ["out_of_order", "duplicates", "lost", "wrong", "unbalanced", "broken"] {
+        assert_eq!(figures[name], 0.0, "{name}: {said}");
+    }
+    assert_eq!(figures["scenarios"], 3.0, "{said}");
+    assert!(figures["answered"].as_f64() > Some(100.0), "{said}");
+}
+
+#[tokio::test]
+async fn a_promise_that_is_broken_is_named_and_fails_the_run() {
+    for (way, figure, promise) in [
+        ("drop", "lost", "exactly once (Lossless): 1 places never left"),
+        ("swap", "out_of_order", "order (Lossless)"),
+        ("duplicate", "duplicates", "exactly once (Lossless): 1 places left twice"),
+    ] {
+        let (kept, figures, said) = chaos(&["--scenario", "slow", "--seconds", "1.5", "--break", way]).await;
+        assert!(!kept, "{way} was not seen: {said}");
+        assert_eq!(figures[figure], 1.0, "{way}: {said}");
+        assert!(said.contains(promise), "{way}: {said}");
+    }
+}
