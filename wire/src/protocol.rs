@@ -3,7 +3,8 @@
 //! A worker dials in with [`ALPN_LANE`], shows its certificate, and opens the **control stream**, the
 //! first bidirectional stream, which both ends send at the highest priority: [`Hello`] from the worker,
 //! [`Welcome`] from the server, then [`Control`] messages both ways. Silence there for longer than
-//! [`Welcome::dead_after_ms`] ends the connection.
+//! [`Welcome::dead_after_ms`] ends the connection. A [`Control::Beat`] may also come out of turn: it wants
+//! nothing but QUIC's acknowledgement.
 //!
 //! The server opens **one bidirectional stream for each hand-out**. It carries messages with a
 //! [`JobHead`] until FIN; a worker accepts several on one stream. The answers come back on the same

@@ -105,9 +105,12 @@ pub(super) struct Rogue {
 
 impl Rogue {
     pub(super) async fn closed(&mut self) -> Closed {
-        match soon(self.events.next()).await {
-            Event::Closed(closed) => closed,
-            other => panic!("{other:?}"),
+        loop {
+            match soon(self.events.next()).await {
+                Event::Closed(closed) => return closed,
+                Event::Silent | Event::Heard => {}
+                other => panic!("{other:?}"),
+            }
         }
     }
 
