@@ -14,6 +14,7 @@ mod stage;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::relay::Weather;
 use crate::report::{Report, percentile};
 use judge::Break;
 use promise::{Broken, Limits};
@@ -32,6 +33,9 @@ pub struct Args {
     /// Where all dice begin; a random one is chosen and printed if none is given.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// How bad the network is where a scenario has one, both ways: see `relay`.
+    #[arg(long, value_name = "WEATHER")]
+    weather: Option<Weather>,
     /// How much later than its budget a place may leave: one frame at 25 a second.
     #[arg(long, value_name = "MS", default_value_t = 40.0)]
     tick_ms: f64,
@@ -59,7 +63,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut sum = Sum::default();
     for scenario in chosen {
         eprintln!("{}: {}", scenario.name, scenario.about);
-        let setting = Setting { seconds: args.seconds, seed, sabotage: args.sabotage };
+        let setting = Setting { seconds: args.seconds, seed, weather: args.weather, sabotage: args.sabotage };
         let outcome = match stage::play(scenario, setting).await? {
             Ok(outcome) => outcome,
             Err(skipped) => {

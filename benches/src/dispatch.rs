@@ -46,8 +46,9 @@ pub struct Args {
 const BODY: usize = 640 * 640 * 3;
 /// A small task.
 const SMALL: usize = 100;
-/// Tasks of one life measurement, long enough for the system's coarse count of a thread's time.
-const LIVES: u64 = 500_000;
+/// Tasks of a life measurement for each second of the others: enough for the system's coarse count of a
+/// thread's time.
+const LIVES_PER_S: f64 = 2e5;
 const MEGA: f64 = 1e6;
 
 #[derive(Default)]
@@ -60,6 +61,7 @@ struct Runs {
     bare_echo_ms: Vec<f64>,
     echo_ratio: Vec<f64>,
     shm_per_s: Vec<f64>,
+    shm_cpu_us: Vec<f64>,
     shm_p50_ms: Vec<f64>,
     zmq_per_s: Vec<f64>,
     shm_zmq_ratio: Vec<f64>,
@@ -85,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let time = Duration::from_secs_f64(args.seconds);
 
     for round in 1..=args.rounds {
-        let (life, life_1000) = (life_ns(10, 10).await?, life_ns(1000, 100).await?);
+        let (life, life_1000) = (life_ns(10, 10, time).await?, life_ns(1000, 100, time).await?);
         eprintln!(
             "round {round} of {}: {life:.0} ns a task in the queue, {life_1000:.0} with 1000 flows",
             args.rounds
@@ -136,14 +138,14 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if let (1, Err(error)) = (round, &zmq) {
             eprintln!("pyzmq is left out ({error:#}): run `scripts/setup bench`");
         }
-        let (count, seconds) = bodies(&near, &big, time, &mut runs.wrong).await?;
-        let ours = count as f64 / seconds;
+        let (ours, cpu) = measured(&crew.pids(), bodies(&near, &big, time, &mut runs.wrong)).await?;
         let p50 = trips(&near, &big, time, &mut runs.wrong).await?;
         eprintln!(
             "round {round} of {}: {ours:.0} bodies a second on this host, {p50:.3} ms one at a time",
             args.rounds
         );
         runs.shm_per_s.push(ours);
+        runs.shm_cpu_us.push(cpu * MEGA);
         runs.shm_p50_ms.push(p50);
         if let Ok(zmq) = zmq {
             runs.zmq_per_s.push(zmq);
@@ -169,6 +171,7 @@ impl Runs {
             ("ours_echo_p50_ms", &self.ours_echo_ms),
             ("echo_ratio", &self.echo_ratio),
             ("shm_per_s", &self.shm_per_s),
+            ("shm_cpu_us", &self.shm_cpu_us),
             ("shm_p50_ms", &self.shm_p50_ms),
             ("zmq_per_s", &self.zmq_per_s),
             ("shm_zmq_ratio", &self.shm_zmq_ratio),
@@ -196,10 +199,11 @@ impl Runs {
 
 /// Nanoseconds that the queue itself takes for a task from offer to take: of a lossless flow or of one with a
 /// budget, whichever is more.
-async fn life_ns(flows: usize, lanes: u64) -> anyhow::Result<f64> {
+async fn life_ns(flows: usize, lanes: u64, time: Duration) -> anyhow::Result<f64> {
+    let tasks = (LIVES_PER_S * time.as_secs_f64()).max(1e4) as u64;
     let lives = tokio::task::spawn_blocking(move || {
         [Policy::lossless(), Policy::video(Duration::from_millis(200))].map(|policy| {
-            life::run(&Load { flows, lanes, credit: 4, policy }, LIVES).as_secs_f64() * 1e9 / LIVES as f64
+            life::run(&Load { flows, lanes, credit: 4, policy }, tasks).as_secs_f64() * 1e9 / tasks as f64
         })
     });
     Ok(lives.await.context("the queue is broken")?.into_iter().fold(0.0, f64::max))

@@ -32,7 +32,8 @@ pub struct Args {
     /// The server.
     #[arg(long, value_name = "HOST:PORT")]
     to: SocketAddr,
-    /// Towards the server, such as loss=2%,duplicate=1%,delay=20ms,jitter=15ms; none for a good line.
+    /// Towards the server, such as loss=2%,duplicate=1%,delay=20ms,jitter=15ms,reorder=5%; none for a good
+    /// line.
     #[arg(long, value_name = "WEATHER", default_value = "none")]
     up: Weather,
     /// Towards the clients.

@@ -48,7 +48,7 @@ pub(super) enum Road {
 
 const NOTHING: Acts = Acts { kill: 0.0, stop: 0.0, cut: 0.0, restart: false };
 /// A poor mobile link.
-const BAD: &str = "loss=2%,duplicate=1%,delay=10ms,jitter=20ms";
+const BAD: &str = "loss=2%,duplicate=1%,delay=10ms,jitter=20ms,reorder=5%";
 
 /// All of them, in the order in which they are played.
 pub(super) static SCENARIOS: &[Scenario] = &[

@@ -17,7 +17,7 @@ use super::namespace::Namespace;
 use super::scenario::{Acts, Road, Scenario};
 use crate::child::Child;
 use crate::coordinator::{Kind, Said};
-use crate::relay::{Counts, Relay};
+use crate::relay::{Counts, Relay, Weather};
 use crate::{clock, proc};
 
 /// The budget of the flow that has one.
@@ -36,6 +36,8 @@ const ENDS_WITHIN: Duration = Duration::from_secs(60);
 pub(super) struct Setting {
     pub(super) seconds: f64,
     pub(super) seed: u64,
+    /// Instead of the scenario's own.
+    pub(super) weather: Option<Weather>,
     pub(super) sabotage: Option<Break>,
 }
 
@@ -73,7 +75,10 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
     let mut server = Server::start(folder.path(), listen, scenario, setting).await?;
     let relay = match scenario.road {
         Road::Relay(weather) => {
-            let weather = weather.parse().map_err(anyhow::Error::msg)?;
+            let weather = match setting.weather {
+                Some(weather) => weather,
+                None => weather.parse().map_err(anyhow::Error::msg)?,
+            };
             Some(Relay::start(([127, 0, 0, 1], 0).into(), server.quic, weather, weather, setting.seed).await?)
         }
         _ => None,
@@ -224,6 +229,9 @@ impl Server {
         let args = args.into_iter().map(AsRef::as_ref).chain([state.as_os_str()]);
         // Or bodies would not take the road, since it ends on this very host.
         let args = args.chain((scenario.road != Road::Plain).then_some("--no-shared-memory".as_ref()));
+        // As much as that network carries; more would only show that a full link is full.
+        let thin: &[&str] = if matches!(scenario.road, Road::Relay(_)) { &["--body", "4000"] } else { &[] };
+        let args = args.chain(thin.iter().map(AsRef::as_ref));
         let args = args.chain(scenario.has_silent().then_some("--hedge".as_ref()));
         let mut process = Child::start("framelane-bench", args, "error")?;
         let ready = |line: &str| match serde_json::from_str(line) {

@@ -64,8 +64,8 @@ impl Line {
     }
 
     fn delay(&mut self) -> Duration {
-        let jitter = self.random.f64();
-        self.weather.delay + self.weather.jitter.mul_f64(jitter)
+        let (longer, by) = (self.random.f64() < self.weather.reorder, self.random.f64());
+        self.weather.delay + if longer { self.weather.jitter.mul_f64(by) } else { Duration::ZERO }
     }
 
     /// When the next packet leaves.
@@ -138,6 +138,14 @@ mod tests {
             let took = at.as_millis() as i64 - i64::from(number);
             assert!((20..=35).contains(&took), "{took} ms");
         }
+    }
+
+    #[test]
+    fn only_a_part_takes_longer_where_a_part_is_to() {
+        let (out, reordered) = through(&mut line("delay=5ms,jitter=20ms,reorder=10%", 5), 1000);
+        let late = out.iter().filter(|(number, at)| at.as_millis() as i64 - i64::from(*number) > 5).count();
+        assert!((50..150).contains(&late), "{late} of 1000");
+        assert!((1..=late as u64).contains(&reordered), "{reordered}");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What happens to packets of one direction, each on its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weather {
     /// The part that is lost, 0 to 1.
     pub loss: f64,
@@ -15,13 +15,24 @@ pub struct Weather {
     pub delay: Duration,
     /// How much longer at most. Packets that are closer to each other than this may be reordered.
     pub jitter: Duration,
+    /// The part that takes longer, 0 to 1; by default all. Where all do, every burst arrives shuffled, which
+    /// QUIC takes for heavy loss.
+    pub reorder: f64,
+}
+
+impl Default for Weather {
+    /// A good line.
+    fn default() -> Self {
+        Weather { loss: 0.0, duplicate: 0.0, delay: Duration::ZERO, jitter: Duration::ZERO, reorder: 1.0 }
+    }
 }
 
 impl fmt::Display for Weather {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Weather { loss, duplicate, delay, jitter } = self;
+        let Weather { loss, duplicate, delay, jitter, reorder } = self;
         let (delay, jitter) = (delay.as_millis(), jitter.as_millis());
-        write!(f, "loss={}%,duplicate={}%,delay={delay}ms,jitter={jitter}ms", loss * 1e2, duplicate * 1e2)
+        let [loss, duplicate, reorder] = [loss, duplicate, reorder].map(|share| share * 1e2);
+        write!(f, "loss={loss}%,duplicate={duplicate}%,delay={delay}ms,jitter={jitter}ms,reorder={reorder}%")
     }
 }
 
@@ -34,7 +45,9 @@ impl FromStr for Weather {
             return Ok(weather);
         }
         let hint = |part: &str| {
-            format!("`{part}`: write loss=2%, duplicate=1%, delay=20ms or jitter=15ms, with commas between")
+            format!(
+                "`{part}`: write loss=2%, duplicate=1%, delay=20ms, jitter=15ms or reorder=5%, with commas between"
+            )
         };
         for part in text.split(',') {
             let (name, value) = part.split_once('=').ok_or_else(|| hint(part))?;
@@ -49,6 +62,7 @@ impl FromStr for Weather {
                 "loss" => weather.loss = share()?,
                 "duplicate" => weather.duplicate = share()?,
                 "delay" => weather.delay = time()?,
+                "reorder" => weather.reorder = share()?,
                 "jitter" => weather.jitter = time()?,
                 _ => return Err(hint(part)),
             }
@@ -63,7 +77,7 @@ mod tests {
 
     #[test]
     fn weather_is_read_as_it_is_written() {
-        for text in ["none", "loss=2%,duplicate=1%,delay=20ms,jitter=15ms", "delay=1ms"] {
+        for text in ["none", "loss=2%,duplicate=1%,delay=20ms,jitter=15ms,reorder=5%", "delay=1ms"] {
             let weather: Weather = text.parse().expect(text);
             assert_eq!(weather.to_string().parse(), Ok(weather));
         }
