@@ -1,8 +1,9 @@
 //! Threads that run processors.
 //!
 //! Each thread makes a processor of every key when it starts, so the first job of a key that is ready is
-//! no slower than the next. A job that comes before waits for that. Jobs wait in one short queue, oldest first. A panic is a failed job and nothing more: it is
-//! counted, and the thread goes on with a new processor.
+//! no slower than the next. A job that comes before waits for that. Jobs wait in one short queue, oldest
+//! first. A panic is a failed job and nothing more: it is counted, and the thread goes on with a new
+//! processor.
 
 mod bench;
 mod line;
