@@ -186,7 +186,7 @@ async fn a_killed_worker_leaves_nothing() {
                 Event::Closed(closed) => {
                     break assert!(matches!(closed, Closed::Silent | Closed::Lost(_)), "{closed}");
                 }
-                Event::Released(_) => {}
+                Event::Released(_) | Event::Silent => {}
                 other => panic!("{other:?}"),
             }
         }
