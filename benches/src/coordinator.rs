@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use dispatch::{Admission, Inlet, Outlet, Refusal};
-use queue::{Books, FlowId, Hedge, Policy, Share, SourceCounts};
+use queue::{Books, FlowId, Policy, SourceCounts};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -42,10 +42,10 @@ pub struct Args {
     /// Bodies travel over QUIC even to workers on this host.
     #[arg(long)]
     no_shared_memory: bool,
-    /// Slow items of the lossless flow are handed out a second time. Nothing else takes them from a worker
-    /// that is there and never answers.
-    #[arg(long)]
-    hedge: bool,
+    /// How long a worker may take over an item of the lossless flow. Nothing else takes it from a worker that
+    /// is there and never answers [default: as long as it lives].
+    #[arg(long, value_name = "MS")]
+    answer_within_ms: Option<u64>,
     /// The budget of the flow that has one.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     budget_ms: u64,
@@ -132,7 +132,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut ids = Vec::new();
     for kind in [Kind::Lossless, Kind::Budgeted] {
         let (policy, bytes) = match kind {
-            Kind::Lossless => (lossless(args.hedge), args.body),
+            Kind::Lossless => (lossless(args.answer_within_ms), args.body),
             Kind::Budgeted => (budgeted(args.budget_ms), 1000),
         };
         let told = say.clone();
@@ -169,10 +169,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn lossless(hedge: bool) -> Policy {
-    let share = const { Share::percent(10).expect("10 is a percentage") };
-    // More than by default: one worker of four that is silent is more than a slow percent.
-    Policy { hedge: hedge.then_some(Hedge { slowest: share, extra: share }), ..Policy::lossless() }
+fn lossless(answer_within_ms: Option<u64>) -> Policy {
+    Policy { answer_within: answer_within_ms.map(Duration::from_millis), ..Policy::lossless() }
 }
 
 fn budgeted(budget_ms: u64) -> Policy {

@@ -71,6 +71,8 @@ pub struct PartBooks {
     /// Second hand-outs because the lane that had the part was suspected; no outcome of its own comes of
     /// them either.
     pub rescued: u64,
+    /// Hand-outs that were taken back because no answer came in time; each was a failure of its lane.
+    pub unanswered: u64,
 }
 
 /// The books of a flow. A place counts as held until it is taken, then as what it was taken as.

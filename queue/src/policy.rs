@@ -97,6 +97,11 @@ pub struct Policy {
     pub attempts: Option<NonZeroU32>,
     /// How long a part rests after a failure before it is handed out again; `None` is at once.
     pub retry_after: Option<Duration>,
+    /// How long a lane may take over a hand-out. Then it is cancelled and counts as a failure: the part is
+    /// tried again, a later answer is stale, and a lane that does not let go is lost. It is what ends the
+    /// wait for a worker that is heard and never answers. `None` waits for as long as the lane lives, which
+    /// is right where work has no usual length, or a budget ends it.
+    pub answer_within: Option<Duration>,
     /// What happens where no lane serves a part's key.
     pub no_lane: NoLane,
     /// Hand out to this worker only.
@@ -131,6 +136,7 @@ impl Policy {
             budget: Some(budget),
             attempts: Some(VIDEO_ATTEMPTS),
             retry_after: None,
+            answer_within: None,
             no_lane: NoLane::Pass,
             pin: None,
             weight: NonZeroU32::MIN,
@@ -148,6 +154,7 @@ impl Policy {
             budget: None,
             attempts: None,
             retry_after: None,
+            answer_within: None,
             no_lane: NoLane::Wait,
             pin: None,
             weight: NonZeroU32::MIN,

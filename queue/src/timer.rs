@@ -24,6 +24,8 @@ pub(crate) enum Due {
     Release(LaneId, Ticket),
     /// A hand-out of a flow that hedges has become slow.
     Slow(Ticket),
+    /// A lane must have answered.
+    Answer(Ticket, LaneId),
 }
 
 /// Below this size sweeping would cost more than it saves.

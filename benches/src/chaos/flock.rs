@@ -111,13 +111,8 @@ impl Flock {
         let state = self.folder.join(&name);
         let seed = self.seed.wrapping_add(1000 * hand.number as u64).to_string();
         let server = server.to_string();
-        let credit = match hand.fault {
-            // So many that some are of the flow with a budget: those are cancelled, and a lane that does not let
-            // go of them is lost, with all that it holds of the other flow.
-            "hold" => "16",
-            // Enough that a worker that dies holds something.
-            _ => "4",
-        };
+        // Enough that a worker that dies holds something.
+        let credit = "4";
         let args = [
             ["--server", &server],
             ["--token", &self.token],

@@ -24,6 +24,8 @@ use crate::{clock, proc};
 pub(super) const BUDGET: Duration = Duration::from_millis(400);
 /// How long a stop and a cut last.
 const PAUSE: Duration = Duration::from_secs(1);
+/// How long a worker may take where one never answers.
+const ANSWER_WITHIN_MS: &str = "1000";
 /// How often workers are tended and memory is read.
 const TICK: Duration = Duration::from_millis(50);
 /// Everything is slow on a machine that has just compiled for minutes.
@@ -232,7 +234,9 @@ impl Server {
         // As much as that network carries; more would only show that a full link is full.
         let thin: &[&str] = if matches!(scenario.road, Road::Relay(_)) { &["--body", "4000"] } else { &[] };
         let args = args.chain(thin.iter().map(AsRef::as_ref));
-        let args = args.chain(scenario.has_silent().then_some("--hedge".as_ref()));
+        let silent: &[&str] =
+            if scenario.has_silent() { &["--answer-within-ms", ANSWER_WITHIN_MS] } else { &[] };
+        let args = args.chain(silent.iter().map(AsRef::as_ref));
         let mut process = Child::start("framelane-bench", args, "error")?;
         let ready = |line: &str| match serde_json::from_str(line) {
             Ok(Said::Ready { quic, token }) => Some((quic, token)),

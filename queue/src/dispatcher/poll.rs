@@ -13,6 +13,7 @@ use crate::place::{Holder, Out, Second, State};
 use crate::pool::PoolId;
 use crate::slots::At;
 use crate::step::Step;
+use crate::timer::Due;
 
 /// What to send for a ticket.
 #[derive(Debug)]
@@ -206,6 +207,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
         let held = Held { pool, since: now, worth: Worth::Live, slow: false, hedge };
         self.lanes[lane].held.insert(ticket, held);
         self.lane_changed(lane);
+        let until = self.flows[at].policy.answer_within.and_then(|within| now.checked_add(within));
+        if let Some(until) = until {
+            self.set_timer(until, Due::Answer(ticket, self.lanes[lane].id));
+        }
         (ticket, beside)
     }
 }

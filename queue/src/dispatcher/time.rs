@@ -1,9 +1,9 @@
-//! What time does: deadlines, rests after failures, and lanes that do not let go.
+//! What time does: deadlines, rests after failures, and lanes that do not answer or do not let go.
 
 use std::time::Instant;
 
 use super::Dispatcher;
-use crate::id::{FlowId, PartIndex, Seq, Ticket};
+use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
 use crate::lane::Worth;
 use crate::offer::Reason;
 use crate::place::{Place, Second, State};
@@ -94,6 +94,11 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 let out = place.parts[usize::from(part)].out();
                 out.is_some_and(|out| out.first.attempt == attempt && out.second == Second::WhenSlow)
             }),
+            Due::Answer(ticket, lane) => {
+                let lane = self.lanes.find(lane).map(|lane| &self.lanes[lane]);
+                let held = lane.and_then(|lane| lane.held.get(&ticket));
+                held.is_some_and(|held| held.worth == Worth::Live)
+            }
         }
     }
 
@@ -122,8 +127,29 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 self.steps.push_back(Step::Lost { lane });
             }
             Due::Slow(ticket) => self.slow(ticket),
+            Due::Answer(ticket, lane) => self.unanswered(lane, ticket),
             Due::Deadline(..) => {}
         }
+    }
+
+    /// A lane has had a live ticket for as long as it may: the part is tried again, at another lane if there
+    /// is one with room, and whatever this one still says of it is stale.
+    fn unanswered(&mut self, lane: LaneId, ticket: Ticket) {
+        let (Some(lane), Some(at), Some(now)) =
+            (self.lanes.find(lane), self.flows.find(ticket.flow), self.now)
+        else {
+            return;
+        };
+        let lane = &mut self.lanes[lane];
+        let Some(held) = lane.held.get_mut(&ticket) else {
+            return;
+        };
+        held.worth = Worth::Cancelled;
+        lane.failed += 1;
+        self.steps.push_back(Step::Cancel { lane: lane.id, ticket });
+        self.flows[at].parts.unanswered += 1;
+        let other = self.take_back(at, ticket);
+        self.charge(at, ticket.seq, ticket.part, other, now);
     }
 
     fn wake_up(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex) {

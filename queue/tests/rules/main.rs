@@ -9,3 +9,4 @@ mod lanes;
 mod parts;
 mod small;
 mod suspects;
+mod unanswered;

@@ -137,7 +137,7 @@ impl World {
     fn note_assign(&mut self, id: LaneId, ticket: Ticket, hedge: bool) {
         let flow = self.model.flows.get_mut(&ticket.flow).expect("looked at above");
         let part = &flow.places[&ticket.seq].parts[usize::from(ticket.part)];
-        let (key, doubted) = (part.key.clone(), part.doubted);
+        let (key, doubted, within) = (part.key.clone(), part.doubted, flow.policy.answer_within);
         let mut slow_at = None;
         if doubted {
             flow.parts.rescued += 1;
@@ -159,6 +159,9 @@ impl World {
         }
         let lane = self.model.lanes.get_mut(&id).expect("looked at above");
         lane.held.insert(ticket, Hold::Live);
+        if let Some(within) = within {
+            lane.answers.insert(ticket, self.model.now + within);
+        }
         self.tickets.push((id, ticket));
     }
 

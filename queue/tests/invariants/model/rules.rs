@@ -62,6 +62,9 @@ impl Model {
                 if let Hold::Told(Some(until)) = hold {
                     due.push((until, 2, ticket, Some(id)));
                 }
+                if let (Hold::Live, Some(&until)) = (hold, lane.answers.get(&ticket)) {
+                    due.push((until, 4, ticket, Some(id)));
+                }
             }
         }
         due.sort();
@@ -77,6 +80,7 @@ impl Model {
                 (0, _) => self.settle_place(ticket.flow, ticket.seq, Reason::Late),
                 (1, _) => self.enqueue(ticket.flow, ticket.seq, ticket.part),
                 (3, _) => self.slow(ticket),
+                (4, Some(lane)) => self.unanswered(lane, ticket),
                 (_, Some(lane)) => {
                     self.leave(lane, Some(ticket));
                     self.lost.push(lane);
@@ -84,6 +88,15 @@ impl Model {
                 (_, None) => unreachable!("releases name their lane"),
             }
         }
+    }
+
+    /// A lane has not answered in time: it is told to let go, and the part has failed once more.
+    fn unanswered(&mut self, lane: LaneId, ticket: Ticket) {
+        let lane = self.lanes.get_mut(&lane).expect("a lane that is there");
+        lane.held.insert(ticket, Hold::Cancelled);
+        self.flows.get_mut(&ticket.flow).expect("known flow").parts.unanswered += 1;
+        let other = self.take_back(ticket);
+        self.charge(ticket, other);
     }
 
     /// A hand-out has become slow: its part waits for a second lane, if a hedge is left.

@@ -70,21 +70,25 @@ pub(crate) fn policy() -> impl Strategy<Value = Policy> {
     let bounds = (1_usize..6, 1_usize..10);
     let when_full =
         prop_oneof![Just(WhenFull::Refuse), Just(WhenFull::DropOldest), Just(WhenFull::DropNewest)];
-    let limits = (option::of(1_u64..200), option::of(1_u32..4), option::of(1_u64..40));
+    let rests = (option::of(1_u64..40), option::weighted(0.3, 1_u64..100));
+    let limits = (option::of(1_u64..200), option::of(1_u32..4), rests);
     let no_lane = prop_oneof![Just(NoLane::Pass), Just(NoLane::Wait)];
     let share = (option::weighted(0.2, 0_u64..3), 1_u32..4, option::of(hedge()));
     (bounds, when_full, limits, no_lane, share).prop_map(
-        |((pending, held), when_full, (budget, attempts, rest), no_lane, (pin, weight, hedge))| Policy {
-            pending: NonZeroUsize::new(pending).unwrap(),
-            held: NonZeroUsize::new(held).unwrap(),
-            when_full,
-            budget: budget.map(Duration::from_millis),
-            attempts: attempts.map(|most| NonZeroU32::new(most).unwrap()),
-            retry_after: rest.map(Duration::from_millis),
-            no_lane,
-            pin: pin.map(WorkerId),
-            weight: NonZeroU32::new(weight).unwrap(),
-            hedge,
+        |((pending, held), when_full, (budget, attempts, (rest, within)), no_lane, (pin, weight, hedge))| {
+            Policy {
+                pending: NonZeroUsize::new(pending).unwrap(),
+                held: NonZeroUsize::new(held).unwrap(),
+                when_full,
+                budget: budget.map(Duration::from_millis),
+                attempts: attempts.map(|most| NonZeroU32::new(most).unwrap()),
+                retry_after: rest.map(Duration::from_millis),
+                answer_within: within.map(Duration::from_millis),
+                no_lane,
+                pin: pin.map(WorkerId),
+                weight: NonZeroU32::new(weight).unwrap(),
+                hedge,
+            }
         },
     )
 }

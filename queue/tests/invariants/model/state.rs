@@ -165,6 +165,8 @@ pub(crate) struct Lane {
     pub(crate) suspected: bool,
     pub(crate) told_drained: bool,
     pub(crate) held: BTreeMap<Ticket, Hold>,
+    /// By when live tickets must be answered, of those that must.
+    pub(crate) answers: BTreeMap<Ticket, Instant>,
 }
 
 impl Lane {

@@ -111,6 +111,7 @@ impl World {
             suspected: false,
             told_drained: false,
             held: Default::default(),
+            answers: Default::default(),
         };
         self.model.lanes.insert(id, lane);
         id
