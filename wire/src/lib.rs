@@ -1,6 +1,8 @@
 //! What both ends of a lane agree on.
 //!
 //! - [`Task`] and [`Payload`] say what is asked and answered; [`Processor`] does it.
+//! - [`Object`] is a payload, and [`Untyped`] a processor, where the types are not known in Rust; [`Array`] is
+//!   what both worlds share with numpy.
 //! - [`server::Listener`] accepts workers over QUIC and gives a [`server::Peer`] for each, on which
 //!   work is handed out, and its [`server::Events`].
 //! - [`node::connect`] is the worker's end: a [`node::Node`] and the [`node::Jobs`] that arrive.
@@ -19,6 +21,7 @@ pub mod protocol;
 pub mod server;
 pub mod task;
 
+mod array;
 mod close;
 mod control;
 mod exchange;
@@ -27,12 +30,17 @@ pub mod fuzz;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzz_seeds;
 mod memory;
+mod object;
 mod repr;
 mod stream;
 mod tls;
 mod transport;
+mod untyped;
 mod version;
 
+pub use array::{Array, ArrayHead, DType, Element};
 pub use close::Closed;
+pub use object::Object;
 pub use process::{BoxError, Factory, Process, Processor, Timings, Unprocessed, erase, factory};
 pub use task::{Cbor, Message, Payload, PayloadError, Task, decode, encode};
+pub use untyped::{Untyped, erase_untyped};

@@ -83,7 +83,7 @@ impl Timings {
 /// host in the same process as the one who asks, which spares encoding.
 pub trait Process: Send {
     /// [`Task::NAME`].
-    fn task(&self) -> &'static str;
+    fn task(&self) -> &str;
 
     /// Does one encoded job.
     ///
@@ -147,7 +147,7 @@ impl<P: Processor> Erased<P> {
 }
 
 impl<P: Processor> Process for Erased<P> {
-    fn task(&self) -> &'static str {
+    fn task(&self) -> &str {
         P::Task::NAME
     }
 

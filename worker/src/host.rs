@@ -34,7 +34,7 @@ pub struct Config {
     /// How many jobs may wait for a thread; more are refused. Default 2048: credit bounds them first.
     pub waiting: usize,
     /// How many waiting jobs of one key a thread takes at once. Default 1: batches help on devices that
-    /// run them in parallel, and only delay the first job elsewhere.
+    /// run them in parallel, and only delay the first job elsewhere. [`Registry::batch`] sets it for one key.
     pub batch: NonZeroUsize,
 }
 
@@ -182,7 +182,7 @@ impl Host {
     /// # Errors
     /// [`StartError::Thread`]; what was started ends.
     pub fn open(registry: &Registry, config: Config) -> Result<Host, StartError> {
-        let line = Arc::new(Line::new(config));
+        let line = Arc::new(Line::new(config, registry.batches().clone()));
         let loads = Arc::new(Loads::new(config.threads.get(), registry.keys().cloned()));
         // Dropped on an error, which ends the threads that wait for work.
         let mut host = Host {

@@ -1,14 +1,17 @@
 //! Which task is done by which processor.
 
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
 
 use queue::Key;
-use wire::{BoxError, Factory, Processor, Task};
+use wire::{BoxError, Factory, Processor, Task, Untyped, erase_untyped};
 
 /// What a worker can do: for each key, how a processor for it is made.
 #[derive(Clone, Default)]
 pub struct Registry {
     factories: BTreeMap<Key, Factory>,
+    batches: BTreeMap<Key, NonZeroUsize>,
 }
 
 /// Why a key cannot be served.
@@ -52,11 +55,40 @@ impl Registry {
         if key.task.as_str() != task {
             return Err(RegistryError::OtherTask { key, task });
         }
+        self.insert(key, wire::factory(make))
+    }
+
+    /// Serves a key with processors that know its jobs and answers as messages only. Otherwise as
+    /// [`serve`](Self::serve).
+    ///
+    /// # Errors
+    /// [`RegistryError::Twice`].
+    pub fn serve_any<P, E>(
+        &mut self,
+        key: Key,
+        make: impl Fn() -> Result<P, E> + Send + Sync + 'static,
+    ) -> Result<(), RegistryError>
+    where
+        P: Untyped + 'static,
+        E: Into<BoxError>,
+    {
+        let task = key.task.clone();
+        let make = move || make().map(|made| erase_untyped(task.as_str(), made)).map_err(Into::into);
+        self.insert(key, Arc::new(make))
+    }
+
+    fn insert(&mut self, key: Key, factory: Factory) -> Result<(), RegistryError> {
         if self.factories.contains_key(&key) {
             return Err(RegistryError::Twice(key));
         }
-        self.factories.insert(key, wire::factory(make));
+        self.factories.insert(key, factory);
         Ok(())
+    }
+
+    /// Lets a thread take up to so many waiting jobs of this key at once, whatever the host's own
+    /// [`batch`](crate::host::Config::batch) is.
+    pub fn batch(&mut self, key: Key, jobs: NonZeroUsize) {
+        self.batches.insert(key, jobs);
     }
 
     /// The keys that are served.
@@ -76,5 +108,9 @@ impl Registry {
 
     pub(crate) fn factories(&self) -> &BTreeMap<Key, Factory> {
         &self.factories
+    }
+
+    pub(crate) fn batches(&self) -> &BTreeMap<Key, NonZeroUsize> {
+        &self.batches
     }
 }

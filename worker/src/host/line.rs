@@ -1,6 +1,7 @@
 //! The jobs that wait, and who works on what: the one thing that the threads share.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::num::NonZeroUsize;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,6 +12,8 @@ use super::{Cancelled, Config, Counts, Job, JobId, Refused, RefusedWhy, Running}
 
 pub(super) struct Line {
     config: Config,
+    /// By key, where it is not the config's.
+    batches: BTreeMap<Key, NonZeroUsize>,
     state: Mutex<State>,
     /// There is work, or there will be none.
     changed: Condvar,
@@ -62,7 +65,7 @@ const SHORT: Duration = Duration::from_micros(50);
 const MOST: f64 = 64.0;
 
 impl Line {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, batches: BTreeMap<Key, NonZeroUsize>) -> Self {
         let state = State {
             waiting: VecDeque::new(),
             running: (0..config.threads.get()).map(|_| None).collect(),
@@ -71,7 +74,7 @@ impl Line {
             service: BTreeMap::new(),
             mean: 0.0,
         };
-        Line { config, state: Mutex::new(state), changed: Condvar::new() }
+        Line { config, batches, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -109,7 +112,7 @@ impl Line {
     pub(super) fn take(&self, thread: usize, cold: &[Key]) -> Next {
         let mut state = self.state();
         loop {
-            if let Some(taken) = state.take(thread, &self.config, cold) {
+            if let Some(taken) = state.take(thread, self, cold) {
                 return Next::Work(taken);
             }
             // Only jobs of cold keys are left, if any.
@@ -220,15 +223,16 @@ impl State {
     }
 
     /// The oldest job whose key is not cold, and as many others of its key as are to be taken with it.
-    fn take(&mut self, thread: usize, config: &Config, cold: &[Key]) -> Option<Taken> {
+    fn take(&mut self, thread: usize, line: &Line, cold: &[Key]) -> Option<Taken> {
         let mut place = self.waiting.iter().position(|(job, _)| !cold.contains(&job.key))?;
         let key = self.waiting[place].0.key.clone();
         let now = Instant::now();
-        let together = config.batch.get() > 1;
+        let batch = line.batches.get(&key).unwrap_or(&line.config.batch).get();
+        let together = batch > 1;
         let batch = match together {
-            true => config.batch.get(),
+            true => batch,
             // No more than this thread's share: the others are not to stand idle beside it.
-            false => self.short(&key).min(self.waiting.len().div_ceil(config.threads.get())),
+            false => self.short(&key).min(self.waiting.len().div_ceil(line.config.threads.get())),
         };
         let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new(), together };
         while taken.jobs.len() < batch
