@@ -96,7 +96,7 @@ pub enum Reason {
     Failed,
     /// No lane served its key.
     NoLane,
-    /// The flow was aborted, or the part was asked for in a place that was sealed.
+    /// The place was cancelled or the flow aborted, or the part was asked for in a place that was sealed.
     Cancelled,
 }
 

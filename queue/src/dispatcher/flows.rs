@@ -1,4 +1,4 @@
-//! The life of a flow: open, close or abort, forget.
+//! The life of a flow: open, close or abort, forget; and the end of one place of it before its time.
 
 use std::time::Instant;
 
@@ -62,6 +62,21 @@ impl<I, P, A> Dispatcher<I, P, A> {
         flow.missing.add(Reason::Cancelled, discarded as u64);
         self.end_if_empty(at);
         discarded
+    }
+
+    /// Nobody wants this place any more: what is open in it is settled as `Cancelled`, and live tickets of
+    /// it are cancelled. The place leaves in its turn, like any other; parts that were answered before keep
+    /// their answers. False, and nothing happens, where it was settled already or is not there.
+    pub fn cancel(&mut self, flow: FlowId, seq: Seq, now: Instant) -> bool {
+        self.advance(now);
+        let Some(at) = self.flows.find(flow) else {
+            return false;
+        };
+        let unsettled = self.flows[at].place(seq).is_some_and(|place| !place.is_settled());
+        if unsettled {
+            self.settle_place(at, seq, Reason::Cancelled);
+        }
+        unsettled
     }
 
     /// Drops a flow and its books, which are returned. `None`, and nothing happens, until `poll` has

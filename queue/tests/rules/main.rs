@@ -4,6 +4,7 @@
 #![allow(clippy::result_large_err, reason = "a refused offer is handed back whole")]
 
 mod bounds;
+mod cancels;
 mod hedges;
 mod lanes;
 mod parts;

@@ -36,6 +36,12 @@ impl World {
                 let expected = self.model.abort(flow);
                 assert_eq!(discarded, expected, "invariant 1: discarded by abort");
             }
+            Op::Cancel(number, nth) => {
+                let flow = flow(*number);
+                self.advance();
+                let (seq, expected) = self.model.cancel(flow, *nth);
+                assert_eq!(self.queue.cancel(flow, seq, self.now), expected, "cancelled, if it was unsettled");
+            }
             Op::Forget(number) => {
                 let flow = flow(*number);
                 let known = self.model.flows.get(&flow);

@@ -348,6 +348,22 @@ impl Model {
         places.len()
     }
 
+    /// Cancels the place this far from the first untaken one. Returns which that is, and whether it was
+    /// unsettled.
+    pub(crate) fn cancel(&mut self, flow: FlowId, nth: u8) -> (Seq, bool) {
+        let Some(this) = self.flows.get(&flow) else {
+            return (Seq(nth.into()), false);
+        };
+        let front = this.places.keys().next().map_or(this.admitted, |seq| seq.get());
+        // One before the front was taken.
+        let seq = Seq((front + u64::from(nth)).saturating_sub(1));
+        let unsettled = this.places.get(&seq).is_some_and(|place| !place.is_settled());
+        if unsettled {
+            self.settle_place(flow, seq, Reason::Cancelled);
+        }
+        (seq, unsettled)
+    }
+
     pub(crate) fn pass_by(&mut self) {
         let mut stranded = Vec::new();
         for (&id, flow) in &self.flows {

@@ -37,6 +37,8 @@ pub(crate) enum Op {
     },
     Close(u8),
     Abort(u8),
+    /// A flow, and one of its places by number from the front; beyond the last it is one that is not there.
+    Cancel(u8, u8),
     Forget(u8),
     Join {
         worker: u8,
@@ -131,6 +133,7 @@ pub(crate) fn op() -> impl Strategy<Value = Op> {
         10 => (some(), 0_u8..6).prop_map(|(flow, most)| Op::Take { flow, most }),
         1 => some().prop_map(Op::Close),
         1 => some().prop_map(Op::Abort),
+        3 => (some(), 0_u8..12).prop_map(|(flow, nth)| Op::Cancel(flow, nth)),
         1 => some().prop_map(Op::Forget),
         3 => (0_u8..3, keys(), 0_u8..4)
             .prop_map(|(worker, keys, credit)| Op::Join { worker, keys, credit }),
