@@ -153,6 +153,7 @@ mod tests {
         let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
         Known {
             id: WorkerId(id),
+            role: wire::identity::Role::Worker,
             name: name.to_owned(),
             enrolled: at(1_000_000),
             renewed: at(1_000_000),

@@ -16,7 +16,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use super::files;
 use super::issue::generate;
 use super::ledger::{Ledger, MAX_USES};
+use super::node::IdentityError;
 use super::register::{Known, Record, Register};
+use super::role::Role;
 use super::token::{Token, TokenOptions};
 use crate::tls;
 
@@ -77,6 +79,9 @@ pub enum AuthorityError {
     /// More uses than a token can have.
     #[error("a token has at most {MAX_USES} uses, not {0}")]
     TooManyUses(u32),
+    /// The identity that is kept for commands on this host cannot be read or written.
+    #[error(transparent)]
+    Own(IdentityError),
     /// A certificate cannot be made.
     #[error("no certificate can be made: {0}")]
     Certificate(String),
@@ -165,11 +170,19 @@ impl Authority {
     /// # Errors
     /// [`AuthorityError::File`].
     pub fn workers(&self) -> Result<Vec<Known>, AuthorityError> {
+        Ok(self.known()?.into_iter().filter(|known| known.role == Role::Worker).collect())
+    }
+
+    /// All that were admitted, whatever their role; else as [`workers`](Self::workers).
+    ///
+    /// # Errors
+    /// [`AuthorityError::File`].
+    pub fn known(&self) -> Result<Vec<Known>, AuthorityError> {
         let all = self.inner.register.all().map_err(|source| self.workers_file(source))?;
         Ok(all.into_iter().map(|(id, record)| Known::new(id, record)).collect())
     }
 
-    /// Admits a worker no more. A server of this authority, in whichever process, refuses it from now on
+    /// Admits a worker, or who has another role, no more. A server of this authority, in whichever process, refuses it from now on
     /// and ends its connection within a second. Nothing undoes this; the worker can enrol anew, as
     /// another one. `None`: there is no such worker. A second time changes nothing.
     ///
@@ -202,7 +215,12 @@ impl Authority {
         Ok(changed.map(|record| Known::new(worker, record)))
     }
 
-    fn workers_file(&self, source: io::Error) -> AuthorityError {
+    /// A file of this name in the authority's folder.
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.inner.dir.join(name)
+    }
+
+    pub(super) fn workers_file(&self, source: io::Error) -> AuthorityError {
         AuthorityError::File { path: self.inner.dir.join("workers"), source }
     }
 
@@ -210,11 +228,19 @@ impl Authority {
         &self.inner.register
     }
 
-    /// Mints a token. It is valid for every process that opens the same folder.
+    /// Mints a token for workers. It is valid for every process that opens the same folder.
     ///
     /// # Errors
     /// [`AuthorityError::TooManyUses`]; [`AuthorityError::File`] when it cannot be written down.
     pub fn token(&self, options: TokenOptions) -> Result<Token, AuthorityError> {
+        self.token_for(Role::Worker, options)
+    }
+
+    /// Mints a token for a role, otherwise as [`token`](Self::token).
+    ///
+    /// # Errors
+    /// As [`token`](Self::token).
+    pub fn token_for(&self, role: Role, options: TokenOptions) -> Result<Token, AuthorityError> {
         if options.uses.get() > MAX_USES {
             return Err(AuthorityError::TooManyUses(options.uses.get()));
         }
@@ -227,7 +253,7 @@ impl Authority {
         };
         let path = self.inner.dir.join("tokens");
         let file = |source| AuthorityError::File { path, source };
-        self.inner.ledger.add(&token, options.uses.get(), now).map_err(file)?;
+        self.inner.ledger.add(&token, role, options.uses.get(), now).map_err(file)?;
         Ok(token)
     }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::issue::{Issued, NotIssued};
 use super::ledger::Denied;
-use super::{Authority, Identity, Token, subject};
+use super::{Authority, Identity, Role, Token, subject};
 use crate::close::Code;
 use crate::exchange::{self, Broken};
 use crate::node::dial::{Dial, DialError};
@@ -27,6 +27,9 @@ pub(crate) struct Request {
     #[serde(with = "serde_bytes")]
     secret: Vec<u8>,
     name: String,
+    /// Absent: a worker.
+    #[serde(default)]
+    role: Role,
     /// PKCS#10, DER.
     #[serde(with = "serde_bytes")]
     request: Vec<u8>,
@@ -49,23 +52,28 @@ pub(crate) enum Reply {
     Trouble(String),
 }
 
-/// Why a worker cannot enrol.
+/// Why a worker, or who wants another role, cannot enrol.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EnrolError {
     /// The server knows no such token.
     #[error(
-        "the server does not know this token; make a new one with `framelane workers token` on the server"
+        "the server does not know this token; make a new one on the server, with `framelane workers token` or `framelane-tasks token`"
     )]
     WrongToken,
     /// The token's time is over.
-    #[error("the token has expired; make a new one with `framelane workers token` on the server")]
+    #[error(
+        "the token has expired; make a new one on the server, with `framelane workers token` or `framelane-tasks token`"
+    )]
     ExpiredToken,
     /// All uses of the token are spent.
     #[error(
-        "the token is used up; make a new one with `framelane workers token` on the server (--uses N lets several workers share one)"
+        "the token is used up; make a new one on the server, with `framelane workers token` or `framelane-tasks token` (--uses N lets several workers share one)"
     )]
     UsedUpToken,
+    /// The token lets others in.
+    #[error("the token is not for a {0}: make one for that role on the server")]
+    OtherRole(Role),
     /// The server that answers is not the one that made the token.
     #[error(
         "{server} is not the server that made this token (it has another authority): check the address, or make a token there"
@@ -77,11 +85,11 @@ pub enum EnrolError {
     /// Nobody answers, or no Framelane server of this protocol.
     #[error(transparent)]
     Dial(DialError),
-    /// The name cannot be a worker's.
-    #[error("{0:?} cannot be a worker's name: 1 to 64 bytes without control characters")]
+    /// The name cannot be used.
+    #[error("{0:?} cannot be a name: 1 to 64 bytes without control characters")]
     BadName(String),
     /// The server could not do it.
-    #[error("the server could not enrol this worker: {0}")]
+    #[error("the server could not enrol it: {0}")]
     Server(String),
     /// The exchange broke off.
     #[error("the server broke off the enrolment ({0}); try again")]
@@ -101,7 +109,12 @@ impl From<DialError> for EnrolError {
 }
 
 /// The client's side.
-pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Identity, EnrolError> {
+pub(super) async fn enrol(
+    server: &str,
+    token: &Token,
+    role: Role,
+    name: &str,
+) -> Result<Identity, EnrolError> {
     if !name_is_good(name) {
         return Err(EnrolError::BadName(name.to_owned()));
     }
@@ -120,6 +133,7 @@ pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Ide
         token: token.id,
         secret: token.secret.to_vec(),
         name: name.to_owned(),
+        role,
         request: request.der().to_vec(),
     };
     let reply = tokio::time::timeout(TIMEOUT, exchange::ask(&connection, &request)).await;
@@ -133,7 +147,7 @@ pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Ide
             let authority = CertificateDer::from(authority);
             let ours = tls::fingerprint(&authority) == token.fingerprint;
             match subject(&certificate) {
-                Some(subject) if ours => Ok(Identity {
+                Some(subject) if ours && subject.role == role => Ok(Identity {
                     subject,
                     certificate,
                     authority,
@@ -145,6 +159,7 @@ pub(super) async fn enrol(server: &str, token: &Token, name: &str) -> Result<Ide
         Reply::Denied(Denied::Unknown) => Err(EnrolError::WrongToken),
         Reply::Denied(Denied::Expired) => Err(EnrolError::ExpiredToken),
         Reply::Denied(Denied::UsedUp) => Err(EnrolError::UsedUpToken),
+        Reply::Denied(Denied::OtherRole) => Err(EnrolError::OtherRole(role)),
         Reply::Bad(why) | Reply::Trouble(why) => Err(EnrolError::Server(why)),
     }
 }
@@ -156,15 +171,15 @@ pub(crate) type NotServed = (Refusal, String);
 pub(crate) async fn serve(connection: &Connection, authority: &Authority) -> Result<(), NotServed> {
     let served = exchange::serve(connection, async |request: Request| {
         if !name_is_good(&request.name) {
-            let why = "a worker's name has 1 to 64 bytes and no control characters".to_owned();
+            let why = "a name has 1 to 64 bytes and no control characters".to_owned();
             return (Reply::Bad(why.clone()), Err((Refusal::Violation, why)));
         }
-        let name = request.name.clone();
+        let (role, name) = (request.role, request.name.clone());
         let issue = move |authority: &Authority| {
-            authority.enrol(request.token, &request.secret, &request.name, &request.request)
+            authority.enrol((request.token, &request.secret), role, &request.name, &request.request)
         };
         let (reply, served) = issued(authority, issue).await;
-        (reply, served.map(|worker| tracing::info!(%worker, name, "a worker enrolled")))
+        (reply, served.map(|worker| tracing::info!(%worker, %role, name, "enrolled")))
     })
     .await;
     finish(connection, served)
@@ -211,6 +226,7 @@ pub(super) async fn issued(
                 Denied::Unknown => (Refusal::WrongToken, "a token that was never made here"),
                 Denied::Expired => (Refusal::ExpiredToken, "an expired token"),
                 Denied::UsedUp => (Refusal::UsedUpToken, "a token without uses left"),
+                Denied::OtherRole => (Refusal::WrongRole, "a token for another role"),
             };
             (Reply::Denied(why), Err((refusal, text.to_owned())))
         }
@@ -233,6 +249,7 @@ pub(super) fn seed(token: &Token, request: &[u8]) -> Vec<u8> {
         token: token.id,
         secret: token.secret.to_vec(),
         name: "w".into(),
+        role: Role::Client,
         request: request.to_vec(),
     })
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use rcgen::{CertificateParams, CertificateSigningRequestParams, KeyPair};
 use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 
-use super::{Authority, Record, TokenOptions, enrol, files, ledger, renew, subject};
+use super::{Authority, Record, Role, TokenOptions, enrol, files, ledger, renew, subject};
 use crate::framing::decode_cbor;
 use crate::fuzz::Seed;
 
@@ -31,7 +31,7 @@ pub(crate) fn seeds_for_fuzz(scratch: &Path) -> Vec<Seed> {
     let token = authority.token(TokenOptions::default()).unwrap();
     let request = CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap();
     let request = request.der();
-    let worker = authority.enrol(token.id, &token.secret, "w", request).unwrap();
+    let worker = authority.enrol((token.id, &token.secret), Role::Worker, "w", request).unwrap();
     let (known, leaf) = (authority.register().find(worker.worker).unwrap().unwrap(), worker.certificate);
     let record = Record { revoked: Some(4), drains: 5, ..known };
     let tokens = std::fs::read_dir(scratch.join("tokens")).unwrap();

@@ -1,4 +1,4 @@
-//! The certificates that an authority signs: its own, a server's, a worker's first and its next.
+//! The certificates that an authority signs: its own, a server's, a worker's or client's first and its next.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 
 use super::authority::unix_now;
 use super::ledger::Denied;
-use super::{Authority, AuthorityError, Record, WORKER_ID, WORKERS, files};
+use super::{Authority, AuthorityError, HOLDER_ID, Record, Role, files};
 use crate::server::Refusal;
 use crate::tls::SERVER_NAME;
 
@@ -67,19 +67,27 @@ impl Authority {
     /// Turns a token into a certificate. Blocks on files.
     pub(crate) fn enrol(
         &self,
-        token: u64,
-        secret: &[u8],
+        (token, secret): (u64, &[u8]),
+        role: Role,
         name: &str,
         request: &[u8],
     ) -> Result<Issued, NotIssued> {
         // The request first: a broken one must not cost a use.
+        read_request(request)?;
+        let spent = self.inner.ledger.spend(token, secret, role, unix_now());
+        spent.map_err(|e| trouble(&e))?.map_err(NotIssued::Denied)?;
+        self.issue(role, name, request)
+    }
+
+    /// A first certificate, of somebody new.
+    pub(super) fn issue(&self, role: Role, name: &str, request: &[u8]) -> Result<Issued, NotIssued> {
         let request = read_request(request)?;
         let now = unix_now();
-        self.inner.ledger.spend(token, secret, now).map_err(|e| trouble(&e))?.map_err(NotIssued::Denied)?;
         let worker = WorkerId(u64::from_be_bytes(self.random().map_err(|e| trouble(&e))?));
-        let params = self.worker_params(worker, name);
+        let params = self.holder_params(worker, role, name);
         let record = Record {
             name: name.to_owned(),
+            role,
             enrolled: now,
             issued: now,
             expires: seconds(params.not_after),
@@ -95,9 +103,9 @@ impl Authority {
     pub(crate) fn renew(&self, worker: WorkerId, request: &[u8]) -> Result<Issued, NotIssued> {
         let request = read_request(request)?;
         let register = &self.inner.register;
-        let name =
-            admitted(register.find(worker).map_err(|e| trouble(&e))?).map_err(NotIssued::NotAdmitted)?.name;
-        let params = self.worker_params(worker, &name);
+        let record =
+            admitted(register.find(worker).map_err(|e| trouble(&e))?).map_err(NotIssued::NotAdmitted)?;
+        let params = self.holder_params(worker, record.role, &record.name);
         let (now, expires) = (unix_now(), seconds(params.not_after));
         // Before it is signed: a certificate that nobody wrote down would outlive what is known of it.
         let changed = register.change(worker, |record| {
@@ -109,13 +117,13 @@ impl Authority {
         self.sign(worker, params, &request)
     }
 
-    fn worker_params(&self, worker: WorkerId, name: &str) -> CertificateParams {
+    fn holder_params(&self, worker: WorkerId, role: Role, name: &str) -> CertificateParams {
         // Nothing of the request but its key: what the certificate is good for is not the asker's choice.
         let mut params = self.params(name, self.lifetime);
         params
             .distinguished_name
-            .push(DnType::CustomDnType(WORKER_ID.to_vec()), format!("{:016x}", worker.get()));
-        params.distinguished_name.push(DnType::OrganizationalUnitName, WORKERS);
+            .push(DnType::CustomDnType(HOLDER_ID.to_vec()), format!("{:016x}", worker.get()));
+        params.distinguished_name.push(DnType::OrganizationalUnitName, role.name());
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params
     }
@@ -138,13 +146,13 @@ impl Authority {
         Ok(Issued { worker, certificate: certificate.into() })
     }
 
-    /// What a client of another role than a worker's would show.
+    /// What somebody of a role that this version does not know would show.
     #[cfg(test)]
-    pub(crate) fn client_for_tests(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+    pub(crate) fn stranger_for_tests(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
         let key = KeyPair::generate().unwrap();
-        let mut params = self.worker_params(WorkerId(1), "client");
+        let mut params = self.holder_params(WorkerId(1), Role::Worker, "stranger");
         params.distinguished_name.remove(DnType::OrganizationalUnitName);
-        params.distinguished_name.push(DnType::OrganizationalUnitName, "client");
+        params.distinguished_name.push(DnType::OrganizationalUnitName, "emperor");
         let certificate = params.signed_by(&key, &self.inner.issuer).unwrap();
         (vec![certificate.into()], key.into())
     }

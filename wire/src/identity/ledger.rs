@@ -12,8 +12,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use super::files;
 use super::token::Token;
+use super::{Role, files};
 use crate::framing::{decode_cbor, encode_cbor};
 
 /// Bounds the files of one token.
@@ -26,6 +26,9 @@ pub(super) struct Record {
     digest: ByteArray<32>,
     expires: u64,
     uses: u32,
+    /// Absent in tokens of before there were others: a worker's.
+    #[serde(default)]
+    role: Role,
 }
 
 /// The folder of tokens.
@@ -42,6 +45,8 @@ pub(crate) enum Denied {
     Unknown,
     Expired,
     UsedUp,
+    /// It is for another role than the one that was asked for; no use is spent.
+    OtherRole,
 }
 
 impl Ledger {
@@ -55,12 +60,13 @@ impl Ledger {
     }
 
     /// Writes a token down. `now` in seconds of the Unix epoch.
-    pub(super) fn add(&self, token: &Token, uses: u32, now: u64) -> io::Result<()> {
+    pub(super) fn add(&self, token: &Token, role: Role, uses: u32, now: u64) -> io::Result<()> {
         self.sweep(now)?;
         let record = Record {
             digest: ByteArray::new(Token::digest(token.id, &token.secret)),
             expires: token.expires,
             uses,
+            role,
         };
         let record = encode_cbor(&record, 1024).map_err(io::Error::other)?;
         if files::create(&self.path(token.id), &record)? {
@@ -71,7 +77,13 @@ impl Ledger {
     }
 
     /// Spends one use of a token.
-    pub(super) fn spend(&self, id: u64, secret: &[u8], now: u64) -> io::Result<Result<(), Denied>> {
+    pub(super) fn spend(
+        &self,
+        id: u64,
+        secret: &[u8],
+        role: Role,
+        now: u64,
+    ) -> io::Result<Result<(), Denied>> {
         let record = match fs::read(self.path(id)) {
             Ok(bytes) => decode_cbor::<Record>(&bytes).map_err(io::Error::other)?,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Err(Denied::Unknown)),
@@ -82,6 +94,9 @@ impl Ledger {
         }
         if now >= record.expires {
             return Ok(Err(Denied::Expired));
+        }
+        if role != record.role {
+            return Ok(Err(Denied::OtherRole));
         }
         for n in 0..record.uses.min(MAX_USES) {
             match files::private_new(&self.path(id).with_extension(n.to_string())) {
@@ -140,28 +155,48 @@ mod tests {
     fn a_use_is_spent_once_however_many_ask() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path().join("tokens")).unwrap();
-        ledger.add(&token(1, 100), 3, 0).unwrap();
+        ledger.add(&token(1, 100), Role::Worker, 3, 0).unwrap();
         let granted: usize = std::thread::scope(|s| {
             let threads: Vec<_> = (0..8)
                 .map(|_| {
-                    s.spawn(|| (0..4).filter(|_| ledger.spend(1, &[9; 16], 50).unwrap().is_ok()).count())
+                    s.spawn(|| {
+                        (0..4)
+                            .filter(|_| ledger.spend(1, &[9; 16], Role::Worker, 50).unwrap().is_ok())
+                            .count()
+                    })
                 })
                 .collect();
             threads.into_iter().map(|t| t.join().unwrap()).sum()
         });
         assert_eq!(granted, 3);
-        assert_eq!(ledger.spend(1, &[9; 16], 50).unwrap(), Err(Denied::UsedUp));
+        assert_eq!(ledger.spend(1, &[9; 16], Role::Worker, 50).unwrap(), Err(Denied::UsedUp));
     }
 
     #[test]
     fn wrong_and_late_are_told_apart_only_for_who_knows_the_secret() {
         let dir = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(dir.path().join("tokens")).unwrap();
-        ledger.add(&token(1, 100), 1, 0).unwrap();
-        assert_eq!(ledger.spend(2, &[9; 16], 50).unwrap(), Err(Denied::Unknown));
-        assert_eq!(ledger.spend(1, &[8; 16], 500).unwrap(), Err(Denied::Unknown));
-        assert_eq!(ledger.spend(1, &[9; 16], 100).unwrap(), Err(Denied::Expired));
-        assert_eq!(ledger.spend(1, &[9; 16], 99).unwrap(), Ok(()));
+        ledger.add(&token(1, 100), Role::Worker, 1, 0).unwrap();
+        assert_eq!(ledger.spend(2, &[9; 16], Role::Worker, 50).unwrap(), Err(Denied::Unknown));
+        assert_eq!(ledger.spend(1, &[8; 16], Role::Worker, 500).unwrap(), Err(Denied::Unknown));
+        assert_eq!(ledger.spend(1, &[9; 16], Role::Worker, 100).unwrap(), Err(Denied::Expired));
+        assert_eq!(ledger.spend(1, &[9; 16], Role::Worker, 99).unwrap(), Ok(()));
+    }
+
+    #[test]
+    fn a_token_is_for_one_role_and_keeps_its_use_when_another_is_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(dir.path().join("tokens")).unwrap();
+        ledger.add(&token(1, 100), Role::Client, 1, 0).unwrap();
+        for role in [Role::Worker, Role::Operator] {
+            assert_eq!(ledger.spend(1, &[9; 16], role, 50).unwrap(), Err(Denied::OtherRole));
+            assert_eq!(
+                ledger.spend(1, &[8; 16], role, 50).unwrap(),
+                Err(Denied::Unknown),
+                "nobody's business"
+            );
+        }
+        assert_eq!(ledger.spend(1, &[9; 16], Role::Client, 50).unwrap(), Ok(()));
     }
 
     #[test]
@@ -169,11 +204,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("tokens");
         let ledger = Ledger::open(path.clone()).unwrap();
-        ledger.add(&token(1, 100), 2, 0).unwrap();
-        ledger.spend(1, &[9; 16], 50).unwrap().unwrap();
+        ledger.add(&token(1, 100), Role::Worker, 2, 0).unwrap();
+        ledger.spend(1, &[9; 16], Role::Worker, 50).unwrap().unwrap();
         let stored = fs::read(ledger.path(1)).unwrap();
         assert!(!stored.windows(16).any(|w| w == [9; 16]));
-        ledger.add(&token(2, 500_000), 1, 200_000).unwrap();
+        ledger.add(&token(2, 500_000), Role::Worker, 1, 200_000).unwrap();
         let names: Vec<_> = fs::read_dir(path).unwrap().map(|e| e.unwrap().file_name()).collect();
         assert_eq!(names, ["0000000000000002"]);
     }

@@ -1,4 +1,4 @@
-//! What a worker shows: its certificate, its key, and the authority that it trusts.
+//! What a worker or a client shows: its certificate, its key, and the authority that it trusts.
 
 use std::fmt;
 use std::io;
@@ -11,9 +11,9 @@ use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
 
 use super::enrol::{EnrolError, enrol};
 use super::renew::{RenewError, renew};
-use super::{Subject, Token, files, subject};
+use super::{Role, Subject, Token, files, subject};
 
-/// A worker's identity. `Debug` hides the key.
+/// A worker's identity, or a client's. `Debug` hides the key.
 pub struct Identity {
     pub(super) subject: Subject,
     pub(super) certificate: CertificateDer<'static>,
@@ -62,7 +62,15 @@ impl Identity {
     /// A wrong, expired or used-up token, a server with another authority, and an unreachable one are
     /// told apart; each text says what to do.
     pub async fn enrol(server: &str, token: &Token, name: &str) -> Result<Self, EnrolError> {
-        enrol(server, token, name).await
+        Self::enrol_as(Role::Worker, server, token, name).await
+    }
+
+    /// As [`enrol`](Self::enrol), with a token for this role.
+    ///
+    /// # Errors
+    /// Also [`EnrolError::OtherRole`].
+    pub async fn enrol_as(role: Role, server: &str, token: &Token, name: &str) -> Result<Self, EnrolError> {
+        enrol(server, token, role, name).await
     }
 
     /// Exchanges this identity for one of the same worker with a new key and a new certificate. This one
@@ -99,7 +107,7 @@ impl Identity {
             CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>().map_err(|e| e.to_string())?;
         let [certificate, authority] = <[_; 2]>::try_from(certificates)
             .map_err(|c| format!("2 certificates expected, {} found", c.len()))?;
-        let subject = subject(&certificate).ok_or("the certificate names no worker")?;
+        let subject = subject(&certificate).ok_or("the certificate does not say whose it is")?;
         Ok(Self { subject, certificate, authority, key })
     }
 
@@ -123,6 +131,11 @@ impl Identity {
     /// The id that the authority gave: the same over all connections.
     pub fn worker(&self) -> WorkerId {
         self.subject.worker
+    }
+
+    /// What it is good for.
+    pub fn role(&self) -> Role {
+        self.subject.role
     }
 
     /// The name given at enrolment.

@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use queue::WorkerId;
 use serde::{Deserialize, Serialize};
 
-use super::files;
+use super::{Role, files};
 use crate::framing::{decode_cbor, encode_cbor};
 
 /// Bounds the files: as many workers as may hold a valid certificate.
@@ -29,6 +29,9 @@ const MAX_RECORD: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Record {
     pub(crate) name: String,
+    /// Absent in records of before there were others: a worker's.
+    #[serde(default)]
+    pub(crate) role: Role,
     pub(crate) enrolled: u64,
     /// When its latest certificate was issued.
     pub(crate) issued: u64,
@@ -173,13 +176,15 @@ fn damaged(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-/// A worker that an authority has admitted.
+/// A worker, or who has another role, that an authority has admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
     /// The same over all its connections and certificates.
     pub id: WorkerId,
     /// For people; several workers may have the same.
     pub name: String,
+    /// What it may do.
+    pub role: Role,
     /// When it exchanged its token.
     pub enrolled: SystemTime,
     /// When it got its latest certificate.
@@ -198,6 +203,7 @@ impl Known {
         Known {
             id,
             name: record.name,
+            role: record.role,
             enrolled: time(record.enrolled),
             renewed: time(record.issued),
             expires: time(record.expires),
@@ -217,7 +223,15 @@ mod tests {
     }
 
     fn record(expires: u64) -> Record {
-        Record { name: "w".into(), enrolled: 1, issued: 1, expires, revoked: None, drains: 0 }
+        Record {
+            name: "w".into(),
+            role: Role::Worker,
+            enrolled: 1,
+            issued: 1,
+            expires,
+            revoked: None,
+            drains: 0,
+        }
     }
 
     #[test]

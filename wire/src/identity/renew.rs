@@ -70,7 +70,7 @@ pub(super) async fn renew(old: &Identity, server: &str) -> Result<Identity, Rene
         Ok(Reply::Granted { certificate, .. }) => {
             let certificate = CertificateDer::from(certificate);
             let subject = subject(&certificate)
-                .filter(|subject| subject.worker == old.worker())
+                .filter(|subject| subject.worker == old.worker() && subject.role == old.role())
                 .ok_or_else(|| RenewError::Broken("the new certificate is another worker's".into()))?;
             let key = key.serialized_der().to_vec().into();
             let new = Identity { subject, certificate, authority: old.authority.clone(), key };

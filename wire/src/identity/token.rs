@@ -22,7 +22,7 @@ const SECRET: usize = 16;
 pub struct TokenOptions {
     /// From now. Default one hour.
     pub expires_in: Duration,
-    /// How many workers can enrol with it; at most 1000. Default 1.
+    /// How many workers, or others of the token's role, can enrol with it; at most 1000. Default 1.
     pub uses: NonZeroU32,
 }
 

@@ -17,7 +17,7 @@ use super::strangers::{Stranger, Strangers};
 use super::tally::{Refusal, Tally};
 use super::{Config, Events, Peer, peer};
 use crate::close::{Closed, Code};
-use crate::identity::{Authority, serve_enrolment, serve_renewal};
+use crate::identity::{Authority, Role, serve_enrolment, serve_renewal};
 use crate::node::dial::{alert, alert_of};
 use crate::protocol::{ALPN_ENROL, ALPN_LANE, ALPN_RENEW, ALPN_VERSIONS, MAX_TEXT, cut};
 use crate::tls::Shown;
@@ -199,7 +199,7 @@ impl Door {
                 Ok(None)
             }
             ALPN_RENEW => {
-                let (subject, _) = admit(connection, &self.authority).await?;
+                let (subject, _) = admit(connection, &self.authority, &Role::ALL).await?;
                 serve_renewal(connection, &self.authority, &subject).await.map_err(served)?;
                 Ok(None)
             }

@@ -12,7 +12,7 @@ use super::tally::Refusal;
 use crate::close::Code;
 use crate::control::{Beat, PRIORITY, broken};
 use crate::framing::Limits;
-use crate::identity::{Authority, Record, Subject, admitted, subject};
+use crate::identity::{Authority, Record, Role, Subject, admitted, subject};
 use crate::memory::{self, Arena};
 use crate::protocol::{Hello, MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good};
 use crate::stream::{FrameReader, write};
@@ -28,21 +28,27 @@ pub(super) struct Greeted {
     pub(super) memory: Option<Arc<Arena>>,
 }
 
-/// Who a connection is, if it is a worker's that is still admitted, and what is known of it.
+/// Who a connection is, if it is somebody's of a fitting role that is still admitted, and what is known of
+/// it.
 pub(super) async fn admit(
     connection: &Connection,
     authority: &Authority,
+    fits: &[Role],
 ) -> Result<(Subject, Record), Turned> {
     let certificates = connection
         .peer_identity()
         .and_then(|any| any.downcast::<Vec<CertificateDer<'static>>>().ok())
         .ok_or_else(|| {
-            let why = "a worker must show a certificate";
+            let why = "who comes for this must show a certificate";
             Turned::new(Refusal::NoCertificate, Code::NoCertificate, why)
         })?;
     let subject = certificates.first().and_then(subject).ok_or_else(|| {
-        Turned::new(Refusal::BadCertificate, Code::NoCertificate, "the certificate is no worker's")
+        Turned::new(Refusal::BadCertificate, Code::NoCertificate, "the certificate does not say whose it is")
     })?;
+    if !fits.contains(&subject.role) {
+        let why = format!("this is not for a {}", subject.role);
+        return Err(Turned::new(Refusal::WrongRole, Code::NoCertificate, why));
+    }
     let (worker, authority) = (subject.worker, authority.clone());
     let found = tokio::task::spawn_blocking(move || authority.register().find(worker)).await;
     match found.map_err(std::io::Error::other).and_then(|found| found) {
@@ -63,7 +69,7 @@ pub(super) async fn greet(
     config: &Config,
     authority: &Authority,
 ) -> Result<Greeted, Turned> {
-    let (subject, record) = admit(connection, authority).await?;
+    let (subject, record) = admit(connection, authority, &[Role::Worker]).await?;
     let violation = |e: String| Turned::new(Refusal::Violation, Code::Violation, e);
     let (mut send, recv) = connection.accept_bi().await.map_err(|e| violation(e.to_string()))?;
     let _ = send.set_priority(PRIORITY);

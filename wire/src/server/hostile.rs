@@ -12,7 +12,7 @@ use super::{Config, Event, Refusal};
 use crate::close::{Closed, Code};
 use crate::exchange;
 use crate::framing::Limits;
-use crate::identity::{EnrolError, Identity, TokenOptions};
+use crate::identity::{EnrolError, Identity, Role, TokenOptions};
 use crate::node::dial::DialError;
 use crate::node::{self, ConnectError, Hello, Jobs, Node};
 use crate::protocol::{ALPN_LANE, ALPN_VERSIONS, Control};
@@ -98,7 +98,34 @@ async fn used_up_expired_and_replayed_enrolments_are_counted_and_give_nothing() 
 #[tokio::test]
 async fn who_has_another_role_is_no_worker() {
     let site = site();
-    let (chain, key) = site.authority.client_for_tests();
+    for (n, role) in [Role::Client, Role::Operator].into_iter().enumerate() {
+        let (chain, key) = site.authority.own(role).unwrap().shown();
+        let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
+        let (_endpoint, connection) = site.dial(tls).await;
+        assert_eq!(code(&connection).await, Code::NoCertificate.varint());
+        site.counted(Refusal::WrongRole, n as u64 + 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_token_for_another_role_gives_nothing_and_is_not_spent() {
+    let site = site();
+    let addr = site.listener.local_addr().to_string();
+    let token = site.authority.token_for(Role::Client, TokenOptions::default()).unwrap();
+    let refused = soon(Identity::enrol(&addr, &token, "worker")).await;
+    assert!(matches!(refused, Err(EnrolError::OtherRole(Role::Worker))), "{refused:?}");
+    site.counted(Refusal::WrongRole, 1).await;
+    let client = soon(Identity::enrol_as(Role::Client, &addr, &token, "client")).await.unwrap();
+    assert_eq!(client.role(), Role::Client);
+    assert_eq!(site.authority.workers().unwrap(), []);
+    // Its next certificate is of the same role.
+    assert_eq!(soon(client.renew(&addr)).await.unwrap().role(), Role::Client);
+}
+
+#[tokio::test]
+async fn who_has_a_role_that_nobody_knows_is_nobody() {
+    let site = site();
+    let (chain, key) = site.authority.stranger_for_tests();
     let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
     let (_endpoint, connection) = site.dial(tls).await;
     assert_eq!(code(&connection).await, Code::NoCertificate.varint());

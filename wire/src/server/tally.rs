@@ -20,8 +20,10 @@ pub enum Refusal {
     Protocol,
     /// It showed no certificate.
     NoCertificate,
-    /// Its certificate is another authority's, or no worker's.
+    /// Its certificate is another authority's, or of no role that this version knows.
     BadCertificate,
+    /// Its certificate, or its token, is for another role than what it came for.
+    WrongRole,
     /// Its certificate has expired.
     ExpiredCertificate,
     /// The worker was revoked, or its record was removed while it was connected.
@@ -45,13 +47,14 @@ pub enum Refusal {
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Crowded,
         Self::Handshake,
         Self::Slow,
         Self::Protocol,
         Self::NoCertificate,
         Self::BadCertificate,
+        Self::WrongRole,
         Self::ExpiredCertificate,
         Self::Revoked,
         Self::UnknownWorker,
@@ -72,6 +75,7 @@ impl Refusal {
             Self::Protocol => "version",
             Self::NoCertificate => "no_certificate",
             Self::BadCertificate => "bad_certificate",
+            Self::WrongRole => "wrong_role",
             Self::ExpiredCertificate => "expired_certificate",
             Self::Revoked => "revoked",
             Self::UnknownWorker => "unknown_worker",

@@ -40,7 +40,11 @@ impl World {
                 let flow = flow(*number);
                 self.advance();
                 let (seq, expected) = self.model.cancel(flow, *nth);
-                assert_eq!(self.queue.cancel(flow, seq, self.now), expected, "cancelled, if it was unsettled");
+                assert_eq!(
+                    self.queue.cancel(flow, seq, self.now),
+                    expected,
+                    "cancelled, if it was unsettled"
+                );
             }
             Op::Forget(number) => {
                 let flow = flow(*number);
