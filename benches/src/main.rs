@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use tokio::runtime::Builder;
 
 /// Measures Framelane, and shows it.
 #[derive(Parser)]
@@ -25,6 +26,8 @@ enum Command {
     Fps(framelane_bench::fps::Args),
     /// What the queue and the wire cost, beside bare quinn and pyzmq.
     Dispatch(framelane_bench::dispatch::Args),
+    /// Small tasks, beside Celery, Dramatiq and Redis.
+    Wordcount(framelane_bench::wordcount::Args),
     /// Does the throughput of N workers come to N times that of one?
     Scale(framelane_bench::scale::Args),
     /// Real processes and real trouble: is every promise kept?
@@ -44,9 +47,23 @@ enum Command {
     Coordinator(framelane_bench::coordinator::Args),
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let cli = Cli::parse();
+    let mut runtime = match cli.command {
+        // As `framelane-worker` has it.
+        Command::Worker(_) => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    match runtime.enable_all().build() {
+        Ok(runtime) => runtime.block_on(run(cli)),
+        Err(error) => {
+            eprintln!("framelane-bench: no runtime: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> ExitCode {
     if let Err(error) = server::log::start(&cli.log) {
         eprintln!("framelane-bench: {error:#}");
         return ExitCode::from(2);
@@ -57,6 +74,7 @@ async fn main() -> ExitCode {
         Command::Fps(args) => framelane_bench::fps::run(args).await,
         Command::Dispatch(args) => framelane_bench::dispatch::run(args).await,
         Command::Bare(args) => framelane_bench::bare::run(args).await,
+        Command::Wordcount(args) => framelane_bench::wordcount::run(args).await,
         Command::Scale(args) => framelane_bench::scale::run(args).await,
         Command::Chaos(args) => framelane_bench::chaos::run(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,

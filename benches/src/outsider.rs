@@ -23,6 +23,7 @@ use worker::{Host, Registry, host, node, watchdog};
 
 pub use fault::Fault;
 
+use crate::words::{CountWords, Counter};
 use crate::work::{Answer, Job, Work, reply};
 
 /// How it works, and how it misbehaves.
@@ -102,6 +103,7 @@ async fn honest(args: &Args, name: String, papers: &Papers, stop: CancellationTo
         Sleeper { service: Duration::from_secs_f64(args.service_ms / 1e3), fault: args.fault, done: 0 };
     let mut registry = Registry::new();
     registry.serve(Work::key(), move || Ok::<_, Infallible>(sleeper.clone()))?;
+    registry.serve(CountWords::key(), || Ok::<_, Infallible>(Counter))?;
     let config = host::Config { threads: args.threads, waiting: 1024, ..host::Config::default() };
     let host = Arc::new(Host::start(&registry, config)?);
     let node = node::Config {

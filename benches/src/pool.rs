@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use dispatch::lane::quic::Batching;
 use dispatch::{Coordinator, lane};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
@@ -32,8 +33,18 @@ pub struct Pool {
 impl Pool {
     /// Listens on `addr` with the authority in `state`, which is made if it is not there.
     pub fn start(addr: SocketAddr, state: &Path, config: Config) -> anyhow::Result<Pool> {
+        Self::batching(addr, state, config, Batching::default())
+    }
+
+    /// The same, with small tasks sharing streams in this way.
+    pub fn batching(
+        addr: SocketAddr,
+        state: &Path,
+        config: Config,
+        batching: Batching,
+    ) -> anyhow::Result<Pool> {
         let authority = Authority::load_or_create(state).context("no authority")?;
-        let lane = lane::quic::Config { max_credit: config.max_credit, ..lane::quic::Config::default() };
+        let lane = lane::quic::Config { max_credit: config.max_credit, batching };
         let listener =
             Listener::bind(addr, authority.clone(), config).context("cannot listen for workers")?;
         let (coordinator, driver) = dispatch::new(queue::Config::default());

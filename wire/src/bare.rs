@@ -39,7 +39,7 @@ pub fn listen(
     let tls = tls::server(shown, authority.certificate()).map_err(unfit)?;
     let mut server = ServerConfig::with_crypto(Arc::new(tls));
     server.transport_config(transport::config(windows, stream_limit(credit), credit, SILENCE));
-    transport::endpoint(addr, Some(server)).map_err(|source| BindError::Address { addr, source })
+    transport::endpoint(addr, Some(server), None).map_err(|source| BindError::Address { addr, source })
 }
 
 /// Dials as a worker does. The endpoint must live as long as the connection.

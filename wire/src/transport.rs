@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::{AckFrequencyConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Sizes that follow from what is sent.
@@ -82,12 +83,40 @@ pub(crate) fn socket(addr: SocketAddr) -> std::io::Result<UdpSocket> {
     Ok(socket.into())
 }
 
+/// What a server must be given again after a restart, to be known by those that it knew.
+#[derive(Clone)]
+pub(crate) struct Recall {
+    reset: ring::hmac::Key,
+    ids: u64,
+}
+
+impl Recall {
+    /// From a secret that outlives the process.
+    pub(crate) fn new(secret: [u8; 32]) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = secret;
+        Self {
+            reset: ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &secret),
+            ids: u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+        }
+    }
+}
+
 /// An endpoint on a socket.
+///
+/// With a [`Recall`] it recognises packets of connections that an earlier process had, and says that they are
+/// over (a stateless reset); otherwise the other end would wait for its silence to end.
 pub(crate) fn endpoint(
     addr: SocketAddr,
     server: Option<quinn::ServerConfig>,
+    recall: Option<Recall>,
 ) -> std::io::Result<quinn::Endpoint> {
     let runtime =
         quinn::default_runtime().ok_or_else(|| std::io::Error::other("no tokio runtime is running"))?;
-    quinn::Endpoint::new(quinn::EndpointConfig::default(), server, socket(addr)?, runtime)
+    let mut config = quinn::EndpointConfig::default();
+    if let Some(Recall { reset, ids }) = recall {
+        config.reset_key(Arc::new(reset));
+        // Ids that were made with another key are taken for noise and get no answer.
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(ids)));
+    }
+    quinn::Endpoint::new(config, server, socket(addr)?, runtime)
 }

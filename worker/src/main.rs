@@ -24,7 +24,9 @@ const HUNG: i32 = 86;
 /// Ended at once by a second signal.
 const CUT_SHORT: i32 = 130;
 
-#[tokio::main]
+// One thread for the connection, which is one task's work; jobs have threads of their own. A second one would
+// only cost each job a switch from one to the other.
+#[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let config = Config::parse();
     let done = match log::start(&config.log) {

@@ -2,17 +2,22 @@
 //!
 //! A hand-out is a task of its own: it prepares and encodes the job, sends it on a stream, and reports
 //! the answer. So one job is prepared while another is under way, and a long body holds up nothing but
-//! itself. Small hand-outs that are here at the same time share such a task and a stream, since each
-//! alone would cost more on the way than it is worth; see [`Batching`].
+//! itself. Small hand-outs that are here at the same time share a stream, since each alone would cost more
+//! on the way than it is worth, and are driven by the lane's own task, where none waits for another thread;
+//! see [`Batching`].
 
 mod exchange;
 mod habits;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::{BoxFuture, CatchUnwind};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use queue::{LaneKey, Ticket};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -98,6 +103,7 @@ pub async fn run(
         flush_at: None,
         cancels: HashMap::new(),
         tasks: JoinSet::new(),
+        batches: FuturesUnordered::new(),
     };
     lane.serve(orders, events).await
 }
@@ -120,7 +126,12 @@ struct Lane {
     cancels: HashMap<Ticket, CancellationToken>,
     /// As many as the queue hands out, which the credit bounds.
     tasks: JoinSet<Result<Ended, Stopped>>,
+    /// As many again: each has one hand-out at least.
+    batches: FuturesUnordered<Batch>,
 }
+
+/// Small hand-outs under way. A user's code may panic in it.
+type Batch = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Result<Ended, Stopped>>>>;
 
 impl Lane {
     async fn serve(
@@ -150,14 +161,13 @@ impl Lane {
                     Event::Closed(reason) => return Ok(reason),
                     event => tracing::debug!(?event, "an event of a later protocol is ignored"),
                 },
+                Some(ended) = self.batches.next() => match ended {
+                    Ok(ended) => self.ended(ended?),
+                    Err(_) => self.panicked(),
+                },
                 Some(ended) = self.tasks.join_next() => match ended {
                     Ok(ended) => self.ended(ended?),
-                    Err(panic) => {
-                        // A user's Prepare panicked. Its ticket is unknown here, so the lane is
-                        // given up as a whole and the worker dials in again.
-                        tracing::error!(%panic, "preparing a job panicked");
-                        self.peer.close("a job could not be prepared");
-                    }
+                    Err(_) => self.panicked(),
                 },
                 received = orders.recv_many(&mut turn, ORDERS) => {
                     if received == 0 {
@@ -173,9 +183,17 @@ impl Lane {
         }
     }
 
-    async fn silent(&self, silent: bool) -> Result<(), Stopped> {
+    /// A user's Prepare panicked, which its hook has told. Its ticket is unknown here, so the lane is given
+    /// up as a whole and the worker dials in again.
+    fn panicked(&self) {
+        tracing::error!(worker = %self.peer.worker(), "preparing a job panicked");
+        self.peer.close("a job could not be prepared");
+    }
+
+    fn silent(&self, silent: bool) -> impl Future<Output = Result<(), Stopped>> + Send + use<> {
         tracing::debug!(worker = %self.peer.worker(), silent, "a worker is silent, or is heard again");
-        self.reporter.silent(silent).await
+        let reporter = self.reporter.clone();
+        async move { reporter.silent(silent).await }
     }
 
     fn obey(&mut self, order: Order) {
@@ -212,7 +230,8 @@ impl Lane {
         self.flush_at = None;
         if !self.small.is_empty() {
             let hand_outs = std::mem::take(&mut self.small);
-            self.tasks.spawn(self.exchange().batch(hand_outs));
+            let batch = self.exchange().batch(hand_outs).boxed();
+            self.batches.push(AssertUnwindSafe(batch).catch_unwind());
         }
     }
 

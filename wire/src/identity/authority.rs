@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use queue::WorkerId;
 use rcgen::{Issuer, KeyPair};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
@@ -21,6 +22,7 @@ use super::register::{Known, Record, Register};
 use super::role::Role;
 use super::token::{Token, TokenOptions};
 use crate::tls;
+use crate::transport::Recall;
 
 /// Key and certificate in one file, so that they can never be of two authorities.
 const FILE: &str = "authority.pem";
@@ -143,6 +145,16 @@ impl Authority {
         let random = SystemRandom::new();
         let inner = Inner { dir, issuer, certificate, expires, ledger, register, random };
         Ok(Self { inner: Arc::new(inner), lifetime: NINETY_DAYS, server_lifetime: NINETY_DAYS })
+    }
+
+    /// By what this server's connections know it again after a restart: it follows from the key, which never
+    /// leaves the folder, and tells nothing of it.
+    pub(crate) fn recall(&self) -> Recall {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.inner.issuer.key().serialized_der());
+        let secret = hmac::sign(&key, b"framelane: connections of an earlier process");
+        let mut bytes = [0; 32];
+        bytes.copy_from_slice(secret.as_ref());
+        Recall::new(bytes)
     }
 
     /// How long the certificates of workers are valid. Default 90 days.

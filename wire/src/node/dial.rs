@@ -195,7 +195,7 @@ async fn one(
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let endpoint = transport::endpoint(any, None).map_err(Cause::Socket)?;
+    let endpoint = transport::endpoint(any, None, None).map_err(Cause::Socket)?;
     let connecting = endpoint.connect_with(config, address, SERVER_NAME).map_err(Cause::Refused)?;
     match tokio::time::timeout(timeout, connecting).await {
         Ok(Ok(connection)) => Ok((endpoint, connection)),

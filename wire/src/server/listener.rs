@@ -77,7 +77,7 @@ impl Listener {
             // A stranger's early packets: a handshake has no more than a few.
             .incoming_buffer_size(64 << 10)
             .incoming_buffer_size_total(4 << 20);
-        let bound = transport::endpoint(addr, Some(server))
+        let bound = transport::endpoint(addr, Some(server), Some(authority.recall()))
             .and_then(|endpoint| endpoint.local_addr().map(|local| (endpoint, local)));
         let (endpoint, local) = bound.map_err(|source| match source.kind() {
             io::ErrorKind::AddrInUse => BindError::Taken(addr),

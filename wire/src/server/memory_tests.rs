@@ -95,7 +95,7 @@ async fn greeted(site: &Site, offer: Option<MemoryOffer>) -> (Endpoint, Rogue) {
     let shown = tls::Shown::new(leaf.chain, leaf.key).unwrap();
     let server = tls::server(shown, site.authority.certificate()).unwrap();
     let server = quinn::ServerConfig::with_crypto(std::sync::Arc::new(server));
-    let endpoint = transport::endpoint(LOOPBACK, Some(server)).unwrap();
+    let endpoint = transport::endpoint(LOOPBACK, Some(server), None).unwrap();
     (endpoint.clone(), Rogue { endpoint, offer })
 }
 

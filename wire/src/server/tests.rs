@@ -75,7 +75,7 @@ impl Site {
     ) -> Result<(Endpoint, Connection), ConnectionError> {
         let mut config = quinn::ClientConfig::new(Arc::new(tls));
         config.transport_config(transport::config(self.config.windows, 100, 100, Duration::from_secs(30)));
-        let endpoint = transport::endpoint(LOOPBACK, None).unwrap();
+        let endpoint = transport::endpoint(LOOPBACK, None, None).unwrap();
         let connecting = endpoint.connect_with(config, self.listener.local_addr(), SERVER_NAME).unwrap();
         Ok((endpoint.clone(), connecting.await?))
     }
@@ -194,7 +194,7 @@ async fn a_workers_certificate_is_no_servers() {
     let shown = tls::Shown::new(chain, key).unwrap();
     let server = tls::server(shown, site.authority.certificate()).unwrap();
     let server = quinn::ServerConfig::with_crypto(Arc::new(server));
-    let fake = transport::endpoint(LOOPBACK, Some(server)).unwrap();
+    let fake = transport::endpoint(LOOPBACK, Some(server), None).unwrap();
     let addr = fake.local_addr().unwrap().to_string();
     tokio::spawn(async move {
         while let Some(incoming) = fake.accept().await {
