@@ -9,8 +9,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use ::dispatch::{Admission, Coordinator, Inlet, Outlet, lane};
+use anyhow::Context;
 use queue::{Policy, WorkerId};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -67,7 +67,11 @@ struct Setup {
 
 /// Celery in the set-ups that were its best, and the others in theirs.
 const RIVALS: [Setup; 6] = [
-    Setup { name: "celery-prefork", rate: Some("celery_prefork_per_s"), trips: Some("celery_prefork_rtt_us") },
+    Setup {
+        name: "celery-prefork",
+        rate: Some("celery_prefork_per_s"),
+        trips: Some("celery_prefork_rtt_us"),
+    },
     Setup { name: "celery-solo", rate: Some("celery_solo_per_s"), trips: Some("celery_solo_rtt_us") },
     Setup { name: "celery-amqp", rate: Some("celery_amqp_per_s"), trips: Some("celery_amqp_rtt_us") },
     Setup { name: "dramatiq", rate: Some("dramatiq_per_s"), trips: None },
@@ -294,7 +298,8 @@ async fn rate(coordinator: &Coordinator, time: Duration, sums: &mut Sums) -> any
     let (sum, outlet) = taking.await.context("the taker panicked")?;
     let seconds = begin.elapsed().as_secs_f64();
     let offered = offering.await.context("the source panicked")?;
-    let offered = WORDS.iter().zip(offered).filter(|(_, n)| *n > 0).map(|(w, n)| ((*w).to_owned(), n)).collect();
+    let offered =
+        WORDS.iter().zip(offered).filter(|(_, n)| *n > 0).map(|(w, n)| ((*w).to_owned(), n)).collect();
     sums.add(&sum, &outlet, &offered);
     Ok(sum.answered as f64 / seconds)
 }

@@ -82,7 +82,9 @@ impl Sum {
             _ => self.out_of_order += 1,
         }
         match (done.verdict, done.answer) {
-            (Verdict::Answered, Some(Cbor(counts))) if counts.len() == 1 && counts.contains_key(*done.item) => {
+            (Verdict::Answered, Some(Cbor(counts)))
+                if counts.len() == 1 && counts.contains_key(*done.item) =>
+            {
                 self.answered += 1;
                 for (word, count) in counts {
                     match self.counts.get_mut(&word) {
