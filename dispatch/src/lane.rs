@@ -5,6 +5,9 @@
 //! queue gives its credit back then and not before. Dropping the reporter is the lane's death: what
 //! it still held goes back to the front of its flows.
 
+#[cfg(any(feature = "redis", feature = "amqp"))]
+pub mod broker;
+mod habits;
 pub mod local;
 mod pace;
 pub mod quic;
@@ -70,7 +73,7 @@ impl HandOut {
 pub struct Label {
     /// The worker's own name.
     pub name: String,
-    /// `quic` or `local`.
+    /// `quic`, `local`, `redis` or `amqp`.
     pub kind: &'static str,
     /// Where it dialled from, for one that did.
     pub remote: Option<SocketAddr>,

@@ -4,7 +4,8 @@
 //! [`queue::Dispatcher`]; the caller spawns it. On one side **flows** are opened: an [`Inlet`] admits
 //! items, and the [`Outlet`] gives every admitted item back exactly once, in order, with its answer
 //! or the reason why it has none. On the other side **lanes** join: [`lane::quic`] for a worker that
-//! dialled in, [`lane::local`] for threads of this process.
+//! dialled in, [`lane::local`] for threads of this process, and by the features `redis` and `amqp`
+//! `lane::broker` for all workers behind a message broker.
 //!
 //! A user's own task is three short pieces, none of which touches this crate:
 //!

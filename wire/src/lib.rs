@@ -6,6 +6,7 @@
 //! - [`server::Listener`] accepts workers over QUIC and gives a [`server::Peer`] for each, on which
 //!   work is handed out, and its [`server::Events`].
 //! - [`node::connect`] is the worker's end: a [`node::Node`] and the [`node::Jobs`] that arrive.
+//! - `broker`, by the features `redis` and `amqp`, is both ends of a lane through a message broker.
 //! - [`identity`] lets a worker in: a [`Token`](identity::Token) names the authority and is exchanged
 //!   once for an [`Identity`](identity::Identity); from then on both ends show certificates.
 //!
@@ -13,6 +14,8 @@
 
 #[cfg(feature = "bare")]
 pub mod bare;
+#[cfg(any(feature = "redis", feature = "amqp"))]
+pub mod broker;
 pub mod framing;
 pub mod identity;
 pub mod node;

@@ -4,6 +4,7 @@
 //! - [`Registry`] says which task (and model) is done by which [`Processor`].
 //! - [`Host`] runs the processors on threads, each with processors of its own, and survives their panics.
 //! - [`node::run`] connects a host to a server and keeps it connected; [`identity`] is how it gets in.
+//! - `broker::run`, by the features `redis` and `amqp`, connects it to a message broker instead.
 //!
 //! A worker for a custom task is a [`Task`], a [`Processor`], and these few lines
 //! (`examples/wordcount_worker.rs` is a whole one):
@@ -40,6 +41,8 @@
 //! ```
 
 mod backoff;
+#[cfg(any(feature = "redis", feature = "amqp"))]
+pub mod broker;
 pub mod host;
 pub mod identity;
 pub mod node;

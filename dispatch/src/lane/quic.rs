@@ -7,7 +7,6 @@
 //! see [`Batching`].
 
 mod exchange;
-mod habits;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
@@ -27,10 +26,10 @@ use wire::Closed;
 use wire::protocol::HelloKey;
 use wire::server::{Event, Events, Peer};
 
+use super::habits::Habits;
 use super::{HandOut, Join, Label, Order, Reporter};
 use crate::{Coordinator, Stopped};
 use exchange::{Ended, Exchange};
-use habits::Habits;
 
 /// How a lane treats its worker.
 #[derive(Debug, Clone, Copy)]

@@ -9,8 +9,8 @@ use tokio_util::sync::CancellationToken;
 use wire::server::{Answer, HandOut as Sent, HandOutError, Peer};
 use wire::{Message, Unprocessed};
 
-use super::habits::Seen;
 use crate::command::Report;
+use crate::lane::habits::Seen;
 use crate::lane::{HandOut, Reporter, answered};
 use crate::{Link, Stopped};
 

@@ -14,33 +14,33 @@ const KEYS: usize = 256;
 
 /// One job that was prepared.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Seen {
+pub(in crate::lane) struct Seen {
     /// Bytes of its head and body.
-    pub(super) bytes: usize,
+    pub(in crate::lane) bytes: usize,
     /// The time that its preparation took.
-    pub(super) prepare: Duration,
+    pub(in crate::lane) prepare: Duration,
 }
 
 impl Seen {
-    pub(super) fn is_small(self) -> bool {
+    pub(in crate::lane) fn is_small(self) -> bool {
         self.bytes <= SMALL_BYTES && self.prepare <= SMALL_PREPARE
     }
 }
 
 /// How many jobs in a row were small, by key.
 #[derive(Debug, Default)]
-pub(super) struct Habits(HashMap<Key, u32>);
+pub(in crate::lane) struct Habits(HashMap<Key, u32>);
 
 /// So many in a row make a habit: the first preparations may pay for caches.
 const HABIT: u32 = 4;
 
 impl Habits {
-    pub(super) fn is_small(&self, key: &Key) -> bool {
+    pub(in crate::lane) fn is_small(&self, key: &Key) -> bool {
         self.0.get(key).is_some_and(|in_a_row| *in_a_row >= HABIT)
     }
 
     /// A large job ends the habit; a slow one may be an accident of scheduling, and only weakens it.
-    pub(super) fn learn(&mut self, key: &Key, seen: Seen) {
+    pub(in crate::lane) fn learn(&mut self, key: &Key, seen: Seen) {
         if self.0.len() >= KEYS && !self.0.contains_key(key) {
             self.0.clear();
         }
