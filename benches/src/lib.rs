@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod bare;
+pub mod brokers;
 pub mod camera;
 pub mod chaos;
 pub mod child;

@@ -35,6 +35,9 @@ test_packages() {
     has_command chromium || echo chromium
     has_command node || echo nodejs
     has_command npm || echo npm
+    # The brokers that the tests start for themselves, on ports of their own.
+    has_command redis-server || echo redis-server
+    [[ -d /usr/lib/rabbitmq/lib ]] || echo rabbitmq-server
 }
 
 # install_packages demo|test|bench
@@ -67,8 +70,22 @@ install_packages() {
 as_root() { if ((EUID == 0)); then "$@"; else sudo "$@"; fi; }
 update_lists() { as_root apt-get update; }
 install_missing() {
+    local policy=/usr/sbin/policy-rc.d kept=0 package
+    # Nothing that is installed here is wanted as a service: not now, and, for the brokers, not after a boot.
+    if [[ -e $policy ]]; then
+        kept=1
+    else
+        as_root install -m 755 /dev/stdin "$policy" <<<$'#!/bin/sh\nexit 101'
+    fi
+    local done=0
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "$@"
+        apt-get install --yes --no-install-recommends -o DPkg::Lock::Timeout=300 "$@" || done=$?
+    ((kept)) || as_root rm -f "$policy"
+    for package in "$@"; do
+        [[ $package != redis-server && $package != rabbitmq-server ]] || ! has_command systemctl ||
+            as_root systemctl disable "$package" || true
+    done
+    return "$done"
 }
 
 # download_deb DIR PACKAGE: the package's file, unpacked nowhere. As root apt would hand the download to a

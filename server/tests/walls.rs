@@ -50,6 +50,8 @@ const HOME: &[(&str, &str)] = &[
     ("rcgen", "framelane-wire"),
     ("vm-memory", "framelane-wire"),
     ("ciborium", "framelane-wire"),
+    ("redis", "framelane-wire"),
+    ("lapin", "framelane-wire"),
     ("warp", "framelane-web"),
     ("jpeg", "framelane-models"),
     ("zune", "framelane-models"),

@@ -8,9 +8,15 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// The AMQP client itself.
+#[cfg(feature = "amqp")]
+pub use lapin;
 /// The QUIC implementation itself.
 pub use quinn;
 use quinn::{Connection, Endpoint, ServerConfig};
+/// The Redis client itself.
+#[cfg(feature = "redis")]
+pub use redis;
 
 use crate::identity::{Authority, Identity};
 use crate::node::DialError;

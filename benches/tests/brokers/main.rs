@@ -1,0 +1,59 @@
+//! Broker lanes on real brokers: what is killed, emptied, late or dead on the way costs no place.
+
+mod lane;
+mod support;
+mod wire_ends;
+
+use framelane_bench::brokers::Broker;
+use wire::broker::Kind;
+
+/// A Redis starts in no time, so each test has one of its own.
+macro_rules! on_redis {
+    ($($module:ident :: $name:ident),* $(,)?) => {
+        mod redis {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let mut broker = super::Broker::start(super::Kind::Redis).await.expect("a Redis");
+                super::support::within(super::$module::$name(&mut broker)).await;
+            })*
+        }
+    };
+}
+
+on_redis! {
+    lane::answers_come_in_order_and_the_books_balance,
+    lane::a_broker_that_is_killed_and_comes_back_loses_nothing,
+    lane::while_the_broker_is_away_another_lane_serves,
+    lane::without_workers_nothing_is_handed_out,
+    lane::a_worker_that_stops_finishes_what_it_holds,
+    lane::a_redis_that_is_emptied_is_set_up_again,
+    lane::cancelled_work_leaves_the_stream,
+    wire_ends::what_a_dead_worker_held_is_told_to_be_gone,
+    wire_ends::late_jobs_are_dropped,
+    wire_ends::jobs_of_a_session_that_is_over_are_dropped,
+    wire_ends::what_cannot_be_read_is_dropped,
+}
+
+/// A RabbitMQ takes seconds, so one does for all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rabbitmq() {
+    let mut broker = Broker::start(Kind::Amqp).await.expect("a RabbitMQ");
+    macro_rules! all {
+        ($($module:ident :: $name:ident),* $(,)?) => {
+            $(eprintln!(concat!("rabbitmq: ", stringify!($name)));
+            support::within($module::$name(&mut broker)).await;)*
+        };
+    }
+    all! {
+        lane::answers_come_in_order_and_the_books_balance,
+        lane::without_workers_nothing_is_handed_out,
+        lane::a_worker_that_stops_finishes_what_it_holds,
+        wire_ends::what_a_dead_worker_held_is_told_to_be_gone,
+        wire_ends::late_jobs_are_dropped,
+        wire_ends::jobs_of_a_session_that_is_over_are_dropped,
+        wire_ends::what_cannot_be_read_is_dropped,
+        lane::a_broker_that_is_killed_and_comes_back_loses_nothing,
+        lane::while_the_broker_is_away_another_lane_serves,
+    }
+    broker.stop().await.expect("it ends");
+}
