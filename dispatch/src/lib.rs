@@ -13,7 +13,7 @@
 //! 2. [`Prepare`], which makes the job for an item, and [`Finish`], which takes what leaves;
 //! 3. a [`wire::Processor`], which does the job, in a worker or here.
 //!
-//! `examples/wordcount.rs` is such a task in full.
+//! `examples/wordcount` of this repository is such a task in full.
 //!
 //! ```text
 //! Inlet ──offer──▶ ┌───────┐ ──Assign──▶ lane: Prepare ─▶ worker ─┐

@@ -15,7 +15,6 @@ use queue::{Key, ModelHash, TaskName, WorkerId};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use wire::identity::Authority;
 use wire::server::Listener;
 use wire::{Factory, Task};
@@ -33,7 +32,6 @@ pub(crate) struct Pool {
     listener: Arc<Listener>,
     quic: SocketAddr,
     accepting: JoinHandle<()>,
-    peers: TaskTracker,
     local: Option<Local>,
 }
 
@@ -61,11 +59,10 @@ impl Pool {
             Some(threads) => Some(start_local(config, threads, models, coordinator.clone()).await?),
             None => None,
         };
-        let peers = TaskTracker::new();
         let quic = listener.local_addr();
-        let accepting =
-            tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), max_credit, peers.clone()));
-        Ok(Pool { listener, quic, accepting, peers, local })
+        let lanes = lane::quic::Config { max_credit, ..Default::default() };
+        let accepting = tokio::spawn(lane::quic::accept(coordinator.clone(), Arc::clone(&listener), lanes));
+        Ok(Pool { listener, quic, accepting, local })
     }
 
     /// Where workers dial in, with the real port.
@@ -84,28 +81,10 @@ impl Pool {
         self.listener.drain(LEAVE).await;
         self.listener.close().await;
         let _ = self.accepting.await;
-        self.peers.close();
-        self.peers.wait().await;
         if let Some(local) = self.local {
             local.stop.cancel();
             let _ = local.running.await;
         }
-    }
-}
-
-async fn accept(listener: Arc<Listener>, coordinator: Coordinator, max_credit: u32, peers: TaskTracker) {
-    let config = lane::quic::Config { max_credit, ..Default::default() };
-    while let Some((peer, events)) = listener.accept().await {
-        let coordinator = coordinator.clone();
-        peers.spawn(async move {
-            let (worker, name, remote) = (peer.worker(), peer.hello().name.clone(), peer.remote());
-            let shared_memory = peer.shares_memory();
-            tracing::info!(%worker, name, %remote, shared_memory, "worker joined");
-            match lane::quic::run(coordinator, peer, events, config).await {
-                Ok(reason) => tracing::info!(%worker, name, %reason, "worker left"),
-                Err(stopped) => tracing::debug!(%worker, name, %stopped, "worker let go"),
-            }
-        });
     }
 }
 

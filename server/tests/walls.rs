@@ -19,6 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("framelane-models", &["framelane-wire", "framelane-picture"]),
     // Of the queue the ids alone, as in the wire: a worker orders nothing.
     ("framelane-worker", &["framelane-wire", "framelane-models", "framelane-queue"]),
+    // Examples of tasks: what a user's own crate needs, and no more.
+    ("wordcount", FOR_A_TASK),
     // The only assembler. It names the types of the crates below its parts, so it uses them directly.
     (
         "framelane-server",
@@ -34,6 +36,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
         ],
     ),
 ];
+
+/// What a crate with a task of its own is made of.
+const FOR_A_TASK: &[&str] = &["framelane-dispatch", "framelane-queue", "framelane-wire", "framelane-worker"];
+
+/// The examples of tasks, and what each has of the heavy dependencies.
+const TASKS: &[(&str, &[&str])] = &[("wordcount", &[])];
 
 /// Measures everything, so it may use everything; nothing may use it.
 const MEASURES_ALL: &str = "framelane-bench";
@@ -119,6 +127,33 @@ fn every_heavy_dependency_has_one_home() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     let homes: BTreeSet<&str> = HOME.iter().map(|&(_, home)| home).collect();
     assert_eq!(seen, homes, "a home that is empty guards nothing");
+}
+
+/// What cargo would build for a crate of its own: unlike the metadata of the workspace, with no feature that
+/// only others ask for.
+fn tree(package: &str) -> BTreeSet<String> {
+    let tree = Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["tree", "--locked", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+        .output()
+        .expect("cargo tree");
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let lines = String::from_utf8(tree.stdout).expect("cargo speaks UTF-8");
+    lines.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn a_task_of_ones_own_needs_no_video_and_no_models() {
+    for &(example, may_have) in TASKS {
+        let built = tree(example);
+        assert!(FOR_A_TASK.iter().all(|ours| built.contains(*ours)), "{example}: {built:?}");
+        let ours = built.iter().filter(|name| name.starts_with("framelane-"));
+        let wrong: Vec<_> = ours.filter(|name| !FOR_A_TASK.contains(&name.as_str())).collect();
+        assert!(wrong.is_empty(), "{example} must do without {wrong:?}");
+        let heavy = built.iter().filter(|name| home(name).is_some_and(|home| !FOR_A_TASK.contains(&home)));
+        let wrong: Vec<_> = heavy.filter(|name| !may_have.contains(&name.as_str())).collect();
+        assert!(wrong.is_empty(), "{example} must do without {wrong:?}");
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
 //! costs nothing.
 
 use bytes::Bytes;
+use queue::{Key, TaskName, TaskNameError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::framing::{self, FrameError};
@@ -17,6 +18,14 @@ pub trait Task: 'static {
     type Job: Payload;
     /// What is answered.
     type Answer: Payload;
+
+    /// The key under which this task is handed out where it needs no model.
+    ///
+    /// # Errors
+    /// [`NAME`](Self::NAME) is none that can travel.
+    fn key() -> Result<Key, TaskNameError> {
+        Ok(Key::task(TaskName::new(Self::NAME)?))
+    }
 }
 
 /// A value that travels as a small head and a raw body.

@@ -6,31 +6,18 @@
 //! - [`node::run`] connects a host to a server and keeps it connected; [`identity`] is how it gets in.
 //! - `broker::run`, by the features `redis` and `amqp`, connects it to a message broker instead.
 //!
-//! A worker for a custom task is a [`Task`], a [`Processor`], and these few lines
-//! (`examples/wordcount_worker.rs` is a whole one):
+//! - [`kit`] makes a whole program of a registry.
+//!
+//! A worker for a custom task is a [`Task`], a [`Processor`], and the few lines that [`kit`] shows;
+//! `examples/wordcount` of this repository is a whole one. What [`kit::Program`] does can be done step by step:
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//! use framelane_worker as worker;
-//! use tokio_util::sync::CancellationToken;
-//! use worker::{Cbor, Host, Key, Processor, Registry, Task, TaskName, Unprocessed, host, identity, node};
+//! # use std::sync::Arc;
+//! # use framelane_worker as worker;
+//! # use tokio_util::sync::CancellationToken;
+//! use worker::{Host, Registry, host, identity, node};
 //!
-//! struct Shout;
-//! impl Task for Shout {
-//!     const NAME: &'static str = "shout";
-//!     type Job = Cbor<String>;
-//!     type Answer = Cbor<String>;
-//! }
-//! impl Processor for Shout {
-//!     type Task = Self;
-//!     fn process(&mut self, Cbor(text): Cbor<String>) -> Result<Cbor<String>, Unprocessed> {
-//!         Ok(Cbor(text.to_uppercase()))
-//!     }
-//! }
-//!
-//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut registry = Registry::new();
-//! registry.serve(Key::task(TaskName::new(Shout::NAME)?), || Ok::<_, std::convert::Infallible>(Shout))?;
+//! # async fn run(registry: Registry) -> Result<(), Box<dyn std::error::Error>> {
 //! let host = Arc::new(Host::start(&registry, host::Config::default())?);
 //! let stop = CancellationToken::new();
 //! let seat = identity::Seat::new("127.0.0.1:4433", "shouter", "worker-state");
@@ -45,8 +32,10 @@ mod backoff;
 pub mod broker;
 pub mod host;
 pub mod identity;
+pub mod kit;
 pub mod node;
 mod registry;
+pub mod signals;
 pub mod watchdog;
 #[cfg(feature = "onnx")]
 pub mod zoo;

@@ -180,7 +180,11 @@ async fn work(
                     Ended::Lost(Closed::Revoked(why)) => {
                         return Err(RunError::Connect(ConnectError::Revoked(why)));
                     }
-                    Ended::Lost(why) | Ended::Dismissed(why) if !config.reconnect => {
+                    Ended::Dismissed(why) if !config.reconnect => {
+                        tracing::info!(server, %why, answered = counts.answered, "the server let this worker go");
+                        return Ok(());
+                    }
+                    Ended::Lost(why) if !config.reconnect => {
                         return Err(RunError::Lost { server: server.clone(), why });
                     }
                     Ended::Dismissed(why) => {

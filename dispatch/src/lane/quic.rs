@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use wire::Closed;
 use wire::protocol::HelloKey;
-use wire::server::{Event, Events, Peer};
+use wire::server::{Event, Events, Listener, Peer};
 
 use super::habits::Habits;
 use super::{HandOut, Join, Label, Order, Reporter};
@@ -105,6 +105,42 @@ pub async fn run(
         batches: FuturesUnordered::new(),
     };
     lane.serve(orders, events).await
+}
+
+/// Lets every worker join that dials in, until the listener is closed, and serves them until their
+/// connections have ended too. Who joins and who leaves is logged.
+pub async fn accept(coordinator: Coordinator, listener: Arc<Listener>, config: Config) {
+    let mut lanes = JoinSet::new();
+    loop {
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Some((peer, events)) => {
+                    lanes.spawn(told(coordinator.clone(), peer, events, config));
+                }
+                None => break,
+            },
+            Some(ended) = lanes.join_next() => panicked(ended),
+        }
+    }
+    while let Some(ended) = lanes.join_next().await {
+        panicked(ended);
+    }
+}
+
+fn panicked(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended {
+        tracing::error!(%error, "a worker's lane panicked");
+    }
+}
+
+async fn told(coordinator: Coordinator, peer: Peer, events: Events, config: Config) {
+    let (worker, name, remote) = (peer.worker(), peer.hello().name.clone(), peer.remote());
+    let shared_memory = peer.shares_memory();
+    tracing::info!(%worker, name, %remote, shared_memory, "worker joined");
+    match run(coordinator, peer, events, config).await {
+        Ok(reason) => tracing::info!(%worker, name, %reason, "worker left"),
+        Err(stopped) => tracing::debug!(%worker, name, %stopped, "worker let go"),
+    }
 }
 
 fn lane_keys(keys: Vec<HelloKey>) -> Vec<LaneKey> {

@@ -1,25 +1,22 @@
-//! The command line of `framelane-worker`.
+//! The command line that every worker has.
 
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Parser;
-use framelane_worker::{host, identity::Token, node, zoo};
+use super::log::Log;
+use crate::identity::Token;
+use crate::{host, node};
 
-/// A Framelane worker: runs models for a server that it dials in to.
-///
-/// The first time it needs a token (`framelane workers token` on the server makes one); from then on the
-/// identity in its state folder is enough.
-#[derive(Debug, Parser)]
-#[command(name = "framelane-worker", version)]
-pub(crate) struct Config {
+/// How a worker reaches its server, and how it works; for a program's command line.
+#[derive(Debug, Clone, clap::Args)]
+pub struct Args {
     /// The server's address for workers (QUIC, UDP).
     #[arg(long, env = "FRAMELANE_SERVER", value_name = "HOST:PORT", value_parser = server)]
-    pub(crate) server: String,
+    pub server: String,
     /// The token to enrol with, the first time. In the environment it stays out of `ps`.
     #[arg(long, env = "FRAMELANE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
-    pub(crate) token: Option<Token>,
+    pub token: Option<Token>,
     /// The folder that keeps this worker's identity.
     #[arg(
         long,
@@ -27,17 +24,11 @@ pub(crate) struct Config {
         value_name = "DIR",
         default_value = "framelane-worker-state"
     )]
-    pub(crate) state: PathBuf,
-    /// The folder with one folder a model.
-    #[arg(long, env = "FRAMELANE_MODELS", value_name = "DIR", default_value = "assets/models")]
-    pub(crate) models: PathBuf,
-    /// ONNX Runtime's library [default: searched for in the usual places].
-    #[arg(long, env = "FRAMELANE_ONNXRUNTIME", value_name = "FILE")]
-    pub(crate) onnxruntime: Option<PathBuf>,
+    pub state: PathBuf,
     /// How many jobs are worked on at a time [default: as many as there are processors].
     #[arg(long, env = "FRAMELANE_WORKER_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// How many jobs the server may hand out at a time [default: threads + 1].
+    /// How many jobs the server may hand out at a time [default: follows the jobs].
     #[arg(long, env = "FRAMELANE_WORKER_CREDIT", value_name = "N")]
     credit: Option<NonZeroU32>,
     /// What people see this worker as [default: this machine's name].
@@ -47,44 +38,39 @@ pub(crate) struct Config {
     /// it to start it again. 0: never.
     #[arg(long, env = "FRAMELANE_WORKER_HANG_AFTER", value_name = "SECONDS", default_value_t = 30)]
     hang_after: u32,
-    /// Get all pictures over QUIC, also from a server on this machine, which could share memory.
+    /// Get all bodies over QUIC, also from a server on this machine, which could share memory.
     #[arg(long, env = "FRAMELANE_WORKER_NO_SHARED_MEMORY")]
     no_shared_memory: bool,
     /// End when the connection is lost, instead of connecting again.
     #[arg(long)]
     once: bool,
-    /// What to log: `info`, `debug`, or a filter such as `framelane_worker=debug,info`.
-    #[arg(long, env = "FRAMELANE_LOG", default_value = "info", value_name = "FILTER")]
-    pub(crate) log: String,
+    #[command(flatten)]
+    pub(super) log: Log,
 }
 
-impl Config {
-    pub(crate) fn host(&self) -> host::Config {
+impl Args {
+    pub(super) fn host(&self) -> host::Config {
         let processors = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or(processors);
         let credit = self.credit.map_or(0, |credit| credit.get() as usize);
+        let defaults = host::Config::default();
         // The server keeps to the credit; a little more only forgives what crosses on the way.
-        let waiting = credit.max(threads.get() + 1) + 8;
-        host::Config { threads, waiting, ..host::Config::default() }
+        let waiting = (credit.max(threads.get() + 1) + 8).max(defaults.waiting);
+        host::Config { threads, waiting, ..defaults }
     }
 
-    pub(crate) fn node(&self) -> node::Config {
+    pub(super) fn node(&self, abilities: Vec<String>) -> node::Config {
         let defaults = node::Config::new(self.server.clone(), self.name());
         let wire = wire::node::Config { shared_memory: !self.no_shared_memory, ..defaults.wire };
-        node::Config {
-            wire,
-            credit: self.credit,
-            abilities: zoo::ABILITIES.map(str::to_owned).to_vec(),
-            reconnect: !self.once,
-            ..defaults
-        }
+        node::Config { wire, credit: self.credit, abilities, reconnect: !self.once, ..defaults }
     }
 
-    pub(crate) fn name(&self) -> String {
+    /// What people see this worker as.
+    pub fn name(&self) -> String {
         self.name.clone().or_else(machine).unwrap_or_else(|| "worker".to_owned())
     }
 
-    pub(crate) fn hang_after(&self) -> Option<Duration> {
+    pub(super) fn hang_after(&self) -> Option<Duration> {
         (self.hang_after > 0).then(|| Duration::from_secs(self.hang_after.into()))
     }
 }
@@ -92,8 +78,11 @@ impl Config {
 /// This machine's name, if it can be a worker's.
 fn machine() -> Option<String> {
     let text = std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .or_else(|_| std::fs::read_to_string("/etc/hostname"));
-    text.ok().and_then(|text| name(text.trim()).ok())
+        .or_else(|_| std::fs::read_to_string("/etc/hostname"))
+        .ok()
+        // Windows.
+        .or_else(|| std::env::var("COMPUTERNAME").ok());
+    text.and_then(|text| name(text.trim()).ok())
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -113,13 +102,19 @@ fn server(text: &str) -> Result<String, String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::{CommandFactory, Parser};
 
     use super::*;
 
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        worker: Args,
+    }
+
     #[test]
     fn the_command_line_is_consistent() {
-        Config::command().debug_assert();
+        Program::command().debug_assert();
     }
 
     #[test]
@@ -134,9 +129,9 @@ mod tests {
 
     #[test]
     fn credit_is_never_more_than_what_may_wait() {
-        let config =
-            Config::parse_from(["framelane-worker", "--server", "a:1", "--threads", "2", "--credit", "64"]);
-        assert!(config.host().waiting >= 64);
-        assert_eq!(config.node().credit.map(NonZeroU32::get), Some(64));
+        let words = ["program", "--server", "a:1", "--threads", "2", "--credit", "5000"];
+        let Program { worker } = Program::parse_from(words);
+        assert!(worker.host().waiting >= 5000);
+        assert_eq!(worker.node(Vec::new()).credit.map(NonZeroU32::get), Some(5000));
     }
 }

@@ -1,0 +1,6 @@
+//! A task of one's own, in three pieces: [`task`], [`flow`] and [`counter`]. The program around them is in
+//! `main.rs`, `count.rs` and `pool.rs`.
+
+pub mod counter;
+pub mod flow;
+pub mod task;
