@@ -59,15 +59,24 @@ pub enum Unprocessed {
 #[serde(default)]
 pub struct Timings {
     /// Microseconds between arrival and the start of work.
+    #[serde(skip_serializing_if = "is_zero")]
     pub queue_us: u64,
     /// Microseconds spent on making the model's input.
+    #[serde(skip_serializing_if = "is_zero")]
     pub prepare_us: u64,
     /// Microseconds spent in the engine.
+    #[serde(skip_serializing_if = "is_zero")]
     pub infer_us: u64,
     /// Microseconds spent on reading the engine's output.
+    #[serde(skip_serializing_if = "is_zero")]
     pub decode_us: u64,
     /// How many jobs were done together with this one, itself included. 0: unknown.
     pub batch: u32,
+}
+
+/// What is zero is not worth its name on the wire: small tasks would carry more of that than of anything else.
+fn is_zero(micros: &u64) -> bool {
+    *micros == 0
 }
 
 impl Timings {

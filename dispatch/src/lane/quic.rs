@@ -51,7 +51,7 @@ impl Default for Config {
 /// quickly prepared. Nothing else is touched by it: each has its own ticket, answer and cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
-    /// The most on one stream; 1 turns sharing off. Default 64.
+    /// The most on one stream; 1 gives each a stream of its own. Default 64.
     pub tasks: NonZeroUsize,
     /// How long the first of a batch waits for others. Default zero: those go together that are here
     /// together, which under load is many, and none is ever held up.
@@ -233,9 +233,7 @@ impl Lane {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::HandOut(hand_out)
-                if self.batching.tasks.get() > 1 && self.habits.is_small(&hand_out.key) =>
-            {
+            Order::HandOut(hand_out) if self.habits.is_small(&hand_out.key) => {
                 if self.small.is_empty() {
                     self.flush_at = Some(Instant::now() + self.batching.linger);
                 }

@@ -1,15 +1,16 @@
 //! The tickets that this worker holds, and when it owes the server a `Released`.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use queue::Ticket;
+use rustc_hash::FxHashMap;
 
 /// Never locked over an await; each method is one step.
 #[derive(Debug)]
 pub(super) struct Table {
-    held: Mutex<HashMap<Ticket, Held>>,
+    /// A server that chose its tickets so that a quick hash is slow would harm itself alone.
+    held: Mutex<FxHashMap<Ticket, Held>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +41,7 @@ impl Table {
         Self { held: Mutex::default() }
     }
 
-    fn held(&self) -> MutexGuard<'_, HashMap<Ticket, Held>> {
+    fn held(&self) -> MutexGuard<'_, FxHashMap<Ticket, Held>> {
         // No step panics in the middle of a change, so a poisoned table is a whole one.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }

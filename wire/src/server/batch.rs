@@ -1,11 +1,11 @@
 //! Several small hand-outs on one stream: each costs a fraction of what a stream costs.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
 use queue::{Key, Ticket};
+use rustc_hash::FxHashSet;
 
 use super::hand_out::{Answer, HandOut, HandOutError};
 use super::peer::{Peer, Shared};
@@ -23,7 +23,7 @@ pub type Outcome = (Ticket, Result<Answer, HandOutError>);
 pub struct Batch {
     shared: Arc<Shared>,
     /// Not told yet.
-    open: HashSet<Ticket>,
+    open: FxHashSet<Ticket>,
     /// To be told next.
     told: Vec<Outcome>,
     phase: Phase,
@@ -55,20 +55,19 @@ impl Peer {
     pub fn hand_out_batch(&self, jobs: Vec<(HandOut, Message)>) -> Batch {
         let mut batch = Batch {
             shared: Arc::clone(&self.0),
-            open: HashSet::with_capacity(jobs.len()),
+            open: FxHashSet::with_capacity_and_hasher(jobs.len(), Default::default()),
             told: Vec::new(),
             phase: Phase::Over,
         };
         let mut begun = Vec::with_capacity(jobs.len());
-        for (job, message) in jobs {
-            match self.0.table.begin_in_batch(job.ticket) {
-                Ok(()) => {
-                    batch.open.insert(job.ticket);
-                    begun.push((job, message));
-                }
-                Err(full) => batch.told.push((job.ticket, Err(full.into()))),
+        let ticket = |(job, _): &(HandOut, Message)| job.ticket;
+        self.0.table.begin_batch(jobs, ticket, |(job, message), result| match result {
+            Ok(()) => {
+                batch.open.insert(job.ticket);
+                begun.push((job, message));
             }
-        }
+            Err(full) => batch.told.push((job.ticket, Err(full.into()))),
+        });
         batch.phase = Phase::Unsent { jobs: begun, begun: Instant::now() };
         batch
     }

@@ -1,10 +1,10 @@
 //! The hand-outs of one connection that are not over: what bounds them, and who tells them of a cancel.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use queue::Ticket;
+use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, oneshot};
 
 use crate::memory::Lease;
@@ -12,7 +12,8 @@ use crate::memory::Lease;
 /// Never locked over an await; each method is one step.
 #[derive(Debug)]
 pub(super) struct Table {
-    live: Mutex<HashMap<Ticket, Live>>,
+    /// Tickets are this server's own numbers, so a quick hash is safe.
+    live: Mutex<FxHashMap<Ticket, Live>>,
     /// Told of each that begins.
     begun: Notify,
     /// More than credit allows, since lowered credit bites late; a guard against a caller that never
@@ -55,7 +56,7 @@ impl Table {
         Self { live: Mutex::default(), begun: Notify::new(), limit }
     }
 
-    fn live(&self) -> MutexGuard<'_, HashMap<Ticket, Live>> {
+    fn live(&self) -> MutexGuard<'_, FxHashMap<Ticket, Live>> {
         // No step panics in the middle of a change, so a poisoned table is a whole one.
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -63,17 +64,28 @@ impl Table {
     /// Begins a hand-out. The receiver ends when it is cancelled.
     pub(super) fn begin(&self, ticket: Ticket) -> Result<oneshot::Receiver<()>, Full> {
         let (cancel, cancelled) = oneshot::channel();
-        self.insert(ticket, State::Running(Some(cancel)))?;
+        self.insert(&mut self.live(), ticket, State::Running(Some(cancel)))?;
+        self.begun.notify_one();
         Ok(cancelled)
     }
 
-    /// Begins a hand-out of a batch.
-    pub(super) fn begin_in_batch(&self, ticket: Ticket) -> Result<(), Full> {
-        self.insert(ticket, State::Running(None))
+    /// Begins the hand-outs of a batch, and tells `each` of them whether it did.
+    pub(super) fn begin_batch<T>(
+        &self,
+        jobs: Vec<T>,
+        ticket: impl Fn(&T) -> Ticket,
+        mut each: impl FnMut(T, Result<(), Full>),
+    ) {
+        let mut live = self.live();
+        for job in jobs {
+            let begun = self.insert(&mut live, ticket(&job), State::Running(None));
+            each(job, begun);
+        }
+        drop(live);
+        self.begun.notify_one();
     }
 
-    fn insert(&self, ticket: Ticket, state: State) -> Result<(), Full> {
-        let mut live = self.live();
+    fn insert(&self, live: &mut FxHashMap<Ticket, Live>, ticket: Ticket, state: State) -> Result<(), Full> {
         if live.len() >= self.limit {
             return Err(Full::Limit);
         }
@@ -81,7 +93,6 @@ impl Table {
             Entry::Occupied(_) => Err(Full::Duplicate),
             Entry::Vacant(place) => {
                 place.insert(Live { state, body: None });
-                self.begun.notify_one();
                 Ok(())
             }
         }

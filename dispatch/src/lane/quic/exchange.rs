@@ -1,10 +1,10 @@
 //! Hand-outs from their preparation to their report.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use queue::{Failure, Key, Ticket};
+use rustc_hash::FxHashMap;
 use tokio_util::sync::CancellationToken;
 use wire::server::{Answer, HandOut as Sent, HandOutError, Peer};
 use wire::{Message, Unprocessed};
@@ -35,7 +35,13 @@ impl Exchange {
     pub(super) async fn one(self, hand_out: HandOut, cancel: CancellationToken) -> Result<Ended, Stopped> {
         let ticket = hand_out.ticket;
         let mut ended = Ended { alone: Some(ticket), seen: Vec::with_capacity(1) };
-        let report = match self.prepare(&hand_out, &mut ended) {
+        let begun = Instant::now();
+        let encoded = encoded(&hand_out, &self.link());
+        if let Ok(job) = &encoded {
+            let seen = Seen { bytes: job.head.len() + job.body.len(), prepare: begun.elapsed() };
+            ended.seen.push((hand_out.key.clone(), seen));
+        }
+        let report = match encoded {
             Err(report) => Some(report),
             Ok(_) if cancel.is_cancelled() => Some(Report::Released(ticket)),
             Ok(job) => {
@@ -55,18 +61,28 @@ impl Exchange {
 
     /// Several small hand-outs on one stream.
     pub(super) async fn batch(self, hand_outs: Vec<HandOut>) -> Result<Ended, Stopped> {
-        let mut ended = Ended { alone: None, seen: Vec::with_capacity(hand_outs.len()) };
+        let mut ended = Ended { alone: None, seen: Vec::new() };
         let mut reports = Vec::new();
         let mut jobs = Vec::with_capacity(hand_outs.len());
-        let mut under_way = HashMap::with_capacity(hand_outs.len());
-        for hand_out in hand_outs {
-            match self.prepare(&hand_out, &mut ended) {
-                Ok(job) => {
-                    jobs.push((sent(&hand_out), job));
-                    under_way.insert(hand_out.ticket, hand_out);
+        let mut under_way = FxHashMap::with_capacity_and_hasher(hand_outs.len(), Default::default());
+        let link = self.link();
+        let mut hand_outs = hand_outs.into_iter().peekable();
+        while let Some(first) = hand_outs.peek() {
+            // Those of one key are timed together: a clock for each would cost as much as many a preparation.
+            let (key, begun) = (first.key.clone(), Instant::now());
+            let (mut bytes, mut count) = (0, 0);
+            while let Some(hand_out) = hand_outs.next_if(|next| next.key == key) {
+                count += 1;
+                match encoded(&hand_out, &link) {
+                    Ok(job) => {
+                        bytes = bytes.max(job.head.len() + job.body.len());
+                        jobs.push((sent(&hand_out), job));
+                        under_way.insert(hand_out.ticket, hand_out);
+                    }
+                    Err(report) => reports.push(report),
                 }
-                Err(report) => reports.push(report),
             }
+            ended.seen.push((key, Seen { bytes, prepare: begun.elapsed() / count }));
         }
         let mut batch = self.peer.hand_out_batch(jobs);
         loop {
@@ -82,27 +98,13 @@ impl Exchange {
         }
     }
 
-    fn prepare(&self, hand_out: &HandOut, ended: &mut Ended) -> Result<Message, Report> {
-        let begun = Instant::now();
-        let link = Link::Remote {
+    /// The way to the worker as it is now.
+    fn link(&self) -> Link {
+        Link::Remote {
             worker: self.peer.worker(),
             abilities: Arc::clone(&self.abilities),
             bytes_per_s: self.peer.bytes_per_s(),
             rtt: self.peer.rtt(),
-        };
-        match hand_out.encoded(&link) {
-            Ok(job) => {
-                let seen = Seen { bytes: job.head.len() + job.body.len(), prepare: begun.elapsed() };
-                // One of a batch stands for all that are like it.
-                if ended.seen.is_empty() || !seen.is_small() {
-                    ended.seen.push((hand_out.key.clone(), seen));
-                }
-                Ok(job)
-            }
-            Err(unprepared) => {
-                tracing::debug!(ticket = ?hand_out.ticket, %unprepared, "no job");
-                Err(answered(hand_out.ticket, Err(Failure::Bad)))
-            }
         }
     }
 
@@ -142,8 +144,16 @@ impl Exchange {
     }
 }
 
+/// The job as it crosses the wire, or what the queue is to be told instead.
+fn encoded(hand_out: &HandOut, link: &Link) -> Result<Message, Report> {
+    hand_out.encoded(link).map_err(|unprepared| {
+        tracing::debug!(ticket = ?hand_out.ticket, %unprepared, "no job");
+        answered(hand_out.ticket, Err(Failure::Bad))
+    })
+}
+
 /// The hand-out as the peer knows it.
 fn sent(hand_out: &HandOut) -> Sent {
-    let budget_left = hand_out.budget_left(Instant::now());
+    let budget_left = hand_out.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     Sent { ticket: hand_out.ticket, key: hand_out.key.clone(), budget_left }
 }
