@@ -42,7 +42,7 @@ pub fn listen(
     let unfit = |e: rustls::Error| BindError::Tls(e.to_string());
     let leaf = authority.server_leaf()?;
     let shown = tls::Shown::new(leaf.chain, leaf.key).map_err(unfit)?;
-    let tls = tls::server(shown, authority.certificate()).map_err(unfit)?;
+    let tls = tls::server(shown, authority.certificate(), &[ALPN_LANE]).map_err(unfit)?;
     let mut server = ServerConfig::with_crypto(Arc::new(tls));
     server.transport_config(transport::config(windows, stream_limit(credit), credit, SILENCE));
     transport::endpoint(addr, Some(server), None).map_err(|source| BindError::Address { addr, source })

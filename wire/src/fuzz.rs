@@ -5,9 +5,12 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::client::outcomes;
 use crate::framing::{self, Limits};
 use crate::identity::{Identity, Record, Token, fuzz_certificates, fuzz_enrolment, fuzz_token_record};
 use crate::protocol::{AnswerHead, Control, Hello, JobHead, Taken, Welcome};
+use crate::pushed::{Answered, ClientHello, ClientWelcome, Pushed, cut_up};
+use crate::server::Ask;
 use crate::version::Speaks;
 use crate::{Cbor, Message};
 
@@ -22,6 +25,31 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("control", |bytes| head::<Control>(bytes)),
     ("job", |bytes| head::<JobHead>(bytes)),
     ("answer", |bytes| head::<AnswerHead>(bytes)),
+    ("client_hello", |bytes| head::<ClientHello>(bytes)),
+    ("client_welcome", |bytes| head::<ClientWelcome>(bytes)),
+    ("ask", |bytes| head::<Ask>(bytes)),
+    ("pushed", |bytes| {
+        head::<Pushed>(bytes);
+        let mut framed = Bytes::copy_from_slice(bytes);
+        while let Ok(Some((pushed, body))) = framing::decode::<Pushed>(&mut framed, Limits::default()) {
+            if let Pushed::Submit { lengths, .. } = pushed
+                && let Ok(tasks) = cut_up(&lengths, body.clone(), Limits::default())
+            {
+                let sum: usize = tasks.iter().map(|task| task.head.len() + task.body.len()).sum();
+                assert_eq!((tasks.len() * 2, sum), (lengths.len(), body.len()));
+            }
+        }
+    }),
+    ("answered", |bytes| {
+        head::<Answered>(bytes);
+        let mut framed = Bytes::copy_from_slice(bytes);
+        while let Ok(Some((answered, body))) = framing::decode::<Answered>(&mut framed, Limits::default()) {
+            let tasks = answered.lengths.len() / 2;
+            if let Ok(outcomes) = outcomes(answered, body) {
+                assert_eq!(outcomes.len(), tasks);
+            }
+        }
+    }),
     ("speaks", |bytes| {
         if let Ok(speaks) = framing::decode_cbor::<Speaks>(bytes) {
             assert!(speaks.text().len() <= 200);

@@ -10,6 +10,8 @@ use crate::framing::{Limits, encode_cbor, encode_head};
 use crate::fuzz::Seed;
 use crate::identity::seeds_for_fuzz;
 use crate::protocol::*;
+use crate::pushed::{Answered, ClientHello, ClientWelcome, NoAnswer, Pushed, Wishes};
+use crate::server::Ask;
 use crate::version::Speaks;
 
 pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
@@ -39,6 +41,23 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
     let ok = AnswerResult::Ok(Bytes::from_static(b"\x80"));
     let answer = AnswerHead { ticket, result: ok, timings: Default::default() };
     let bad = AnswerHead { result: AnswerResult::Bad("é".into()), ..answer.clone() };
+    let wishes = Wishes { budget_ms: Some(500), attempts: Some(3), worker: Some(7), ..Wishes::default() };
+    let client = ClientHello { name: "c".into(), wishes, capabilities: vec!["a".into()] };
+    let let_in = ClientWelcome {
+        client: 9,
+        tasks: 4096,
+        bytes: 1 << 25,
+        head: 65_536,
+        body: 1 << 24,
+        heartbeat_ms: 1000,
+        dead_after_ms: 3000,
+        capabilities: vec![],
+    };
+    let about = Some(Key::task(TaskName::new("count").unwrap()));
+    let submit = Pushed::Submit { key: about, lengths: vec![1, 2, 0, 3] };
+    let answered =
+        Answered { first: 70_000, lengths: vec![1, 2, 3, 0], missing: vec![(1, NoAnswer::Failed)] };
+    let with_body = |head: Vec<u8>| [&head[..4], &[0, 0, 0, 6], &head[8..], b"abcdef"].concat();
     let mut seeds = vec![
         ("hello", "whole", cbor(&hello)),
         ("hello", "framed", framed(&hello)),
@@ -58,7 +77,16 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
         ("answer", "ok", cbor(&answer)),
         ("answer", "bad", cbor(&bad)),
         ("answer", "framed", framed(&answer)),
-        ("speaks", "whole", cbor(&Speaks::server())),
+        ("client_hello", "whole", cbor(&client)),
+        ("client_welcome", "whole", cbor(&let_in)),
+        ("ask", "status", cbor(&Ask::Status)),
+        ("ask", "stop", framed(&Ask::Stop)),
+        ("pushed", "submit", cbor(&submit)),
+        ("pushed", "cancel", cbor(&Pushed::Cancel { tasks: vec![0, 70_000] })),
+        ("pushed", "framed", with_body(framed(&submit))),
+        ("answered", "whole", cbor(&answered)),
+        ("answered", "framed", with_body(framed(&answered))),
+        ("speaks", "whole", cbor(&Speaks::these(&[ALPN_LANE, ALPN_ENROL, ALPN_RENEW]))),
         ("payload", "list", cbor(&vec![("a".to_owned(), -1i64)])),
         ("hello", "long_list", b"\xa3\x64name\x61w\x64keys\x9b\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
         ("payload", "deep", vec![0x81; 4000]),

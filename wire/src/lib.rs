@@ -7,20 +7,23 @@
 //!   work is handed out, and its [`server::Events`].
 //! - [`node::connect`] is the worker's end: a [`node::Node`] and the [`node::Jobs`] that arrive.
 //! - `broker`, by the features `redis` and `amqp`, is both ends of a lane through a message broker.
+//! - [`client::connect`] is the end of somebody who pushes tasks: [`server::Config::clients`] lets them in.
 //! - [`identity`] lets a worker in: a [`Token`](identity::Token) names the authority and is exchanged
 //!   once for an [`Identity`](identity::Identity); from then on both ends show certificates.
 //!
-//! Protocol 1 is written down in [`protocol`] and [`framing`]; the golden tests hold its bytes.
+//! Protocol 1 is written down in [`protocol`], [`pushed`] and [`framing`]; the golden tests hold its bytes.
 
 #[cfg(feature = "bare")]
 pub mod bare;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub mod broker;
+pub mod client;
 pub mod framing;
 pub mod identity;
 pub mod node;
 pub mod process;
 pub mod protocol;
+pub mod pushed;
 pub mod server;
 pub mod task;
 

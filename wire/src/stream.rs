@@ -32,6 +32,7 @@ pub(crate) struct Incoming<T> {
 ///
 /// Not to be used in `select!` unless the stream is given up with the other branch: bytes that were
 /// taken for a message are lost with the future.
+#[derive(Debug)]
 pub(crate) struct FrameReader {
     recv: RecvStream,
     /// Bytes that came with the last chunk and belong to what comes next.

@@ -14,7 +14,7 @@ use rustls::version::TLS13;
 use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
-use crate::protocol::{ALPN_ENROL, ALPN_LANE, ALPN_RENEW, ALPN_VERSIONS};
+use crate::protocol::{ALPN_ENROL, ALPN_VERSIONS};
 
 /// The name in the server's certificate, wherever it runs. Workers check this name and the authority,
 /// never a host name: an address may change, and the authority signs nothing else with it.
@@ -75,12 +75,13 @@ fn certified(
     CertifiedKey::from_der(chain, key, &provider()).map(Arc::new)
 }
 
-/// The server's side of all its ALPNs, the first of which that the client offers is taken. A certificate
+/// The server's side of its protocols, the first of which that the client offers is taken. A certificate
 /// that is shown is always checked; that one is shown is checked after the handshake, because TLS asks
 /// before it knows the protocol.
 pub(crate) fn server(
     shown: Arc<Shown>,
     authority: &CertificateDer<'static>,
+    alpns: &[&[u8]],
 ) -> Result<QuicServerConfig, Error> {
     let clients = WebPkiClientVerifier::builder_with_provider(roots(authority)?, provider())
         .allow_unauthenticated()
@@ -90,7 +91,7 @@ pub(crate) fn server(
         .with_protocol_versions(&[&TLS13])?
         .with_client_cert_verifier(clients)
         .with_cert_resolver(shown);
-    config.alpn_protocols = [ALPN_LANE, ALPN_ENROL, ALPN_RENEW, ALPN_VERSIONS].map(<[u8]>::to_vec).to_vec();
+    config.alpn_protocols = alpns.iter().copied().chain([ALPN_VERSIONS]).map(<[u8]>::to_vec).collect();
     // A resumed session would outlive the certificate that it began with.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

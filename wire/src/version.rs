@@ -7,7 +7,7 @@
 use quinn::Connection;
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{ALPN_ENROL, ALPN_LANE, ALPN_RENEW, cut};
+use crate::protocol::cut;
 
 /// The longest list that is worth showing to a person.
 const MAX_TEXT: usize = 200;
@@ -22,11 +22,6 @@ impl Speaks {
     /// These protocols.
     pub(crate) fn these(alpns: &[&[u8]]) -> Self {
         Self { speaks: alpns.iter().map(|alpn| String::from_utf8_lossy(alpn).into_owned()).collect() }
-    }
-
-    /// What a server of this version speaks.
-    pub(crate) fn server() -> Self {
-        Self::these(&[ALPN_LANE, ALPN_ENROL, ALPN_RENEW])
     }
 
     /// For people. It came from the other end, so it is shortened and stripped of what a terminal obeys.

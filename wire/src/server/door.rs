@@ -10,16 +10,18 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::greet::{Greeted, admit, greet};
-use super::roll::Roll;
+use super::greet::{Greeted, GreetedClient, admit, greet, greet_client};
+use super::operate::{self, ALPN_OPERATE};
+use super::roll::{Member, Roll};
 use super::silence::Silence;
 use super::strangers::{Stranger, Strangers};
 use super::tally::{Refusal, Tally};
-use super::{Config, Events, Peer, peer};
+use super::{Caller, Config, Events, Operation, Peer, Replies, Submits, caller, peer};
 use crate::close::{Closed, Code};
 use crate::identity::{Authority, Role, serve_enrolment, serve_renewal};
 use crate::node::dial::{alert, alert_of};
 use crate::protocol::{ALPN_ENROL, ALPN_LANE, ALPN_RENEW, ALPN_VERSIONS, MAX_TEXT, cut};
+use crate::pushed::ALPN_CLIENT;
 use crate::tls::Shown;
 use crate::version::{self, Speaks};
 use crate::{exchange, transport};
@@ -33,8 +35,11 @@ pub(super) struct Door {
     pub(super) authority: Authority,
     pub(super) config: Config,
     pub(super) accepted: mpsc::Sender<(Peer, Events)>,
+    pub(super) called: mpsc::Sender<(Caller, Submits, Replies)>,
+    pub(super) asked: mpsc::Sender<Operation>,
     pub(super) strangers: Arc<Strangers>,
     pub(super) places: Arc<Semaphore>,
+    pub(super) client_places: Arc<Semaphore>,
     pub(super) roll: Roll,
     pub(super) tally: Tally,
     /// What this server shows, and when it is to show another.
@@ -66,7 +71,21 @@ impl Turned {
     }
 }
 
+/// Somebody that was greeted.
+enum Guest {
+    Worker(Box<Greeted>),
+    Client(Box<GreetedClient>),
+}
+
 impl Door {
+    /// The protocols of a server, but for the one that compares versions.
+    pub(super) fn speaks(config: &Config) -> &'static [&'static [u8]] {
+        match config.clients {
+            Some(_) => &[ALPN_LANE, ALPN_CLIENT, ALPN_ENROL, ALPN_RENEW, ALPN_OPERATE],
+            None => &[ALPN_LANE, ALPN_ENROL, ALPN_RENEW],
+        }
+    }
+
     /// Lets in whoever may, until `stop`.
     pub(super) async fn stand(self: Arc<Self>, endpoint: Endpoint, stop: CancellationToken) {
         loop {
@@ -170,7 +189,12 @@ impl Door {
         };
         match met {
             Ok(None) => {}
-            Ok(Some((greeted, place))) => self.keep(connection, greeted, place, stranger).await,
+            Ok(Some((Guest::Worker(greeted), place))) => {
+                self.keep(connection, *greeted, place, stranger).await;
+            }
+            Ok(Some((Guest::Client(greeted), place))) => {
+                self.keep_client(connection, *greeted, place, stranger).await;
+            }
             Err(turned) => {
                 // Who was refused finds it counted.
                 self.count(remote, &turned);
@@ -179,20 +203,24 @@ impl Door {
         }
     }
 
-    /// Serves a stranger: gives the worker that it is, or nothing if it came for something else and has it.
-    async fn serve(
-        &self,
-        connection: &Connection,
-    ) -> Result<Option<(Greeted, OwnedSemaphorePermit)>, Turned> {
+    /// Serves a stranger: gives the worker or client that it is, or nothing if it came for something else and has it.
+    async fn serve(&self, connection: &Connection) -> Result<Option<(Guest, OwnedSemaphorePermit)>, Turned> {
         let served = |(refusal, why): (Refusal, String)| Turned::new(refusal, Code::Done, why);
         match &version::alpn(connection)[..] {
             ALPN_LANE => {
-                let place = self.places.clone().try_acquire_owned().map_err(|_| {
-                    let why = "as many workers as it takes are connected";
-                    Turned::new(Refusal::Full, Code::Busy, why)
-                })?;
+                let place = place(&self.places, "as many workers as it takes are connected")?;
                 let greeted = greet(connection, &self.config, &self.authority).await?;
-                Ok(Some((greeted, place)))
+                Ok(Some((Guest::Worker(Box::new(greeted)), place)))
+            }
+            ALPN_CLIENT => {
+                let place = place(&self.client_places, "as many clients as it takes are connected")?;
+                let greeted = greet_client(connection, &self.config, &self.authority).await?;
+                Ok(Some((Guest::Client(Box::new(greeted)), place)))
+            }
+            ALPN_OPERATE => {
+                admit(connection, &self.authority, &[Role::Operator]).await?;
+                operate::serve(connection, &self.asked).await?;
+                Ok(None)
             }
             ALPN_ENROL => {
                 serve_enrolment(connection, &self.authority).await.map_err(served)?;
@@ -210,7 +238,8 @@ impl Door {
 
     /// Tells a peer of another version what this one speaks.
     async fn compare(&self, connection: &Connection) -> Turned {
-        let (ours, mut text) = (Speaks::server(), String::from("nothing that it would name"));
+        let (ours, mut text) =
+            (Speaks::these(Self::speaks(&self.config)), String::from("nothing that it would name"));
         let told = exchange::serve(connection, async |theirs: Speaks| {
             text = theirs.text();
             (&ours, ())
@@ -246,7 +275,7 @@ impl Door {
         );
         let shared_memory = peer.shares_memory();
         tracing::debug!(%remote, worker = %peer.worker(), shared_memory, "a worker was greeted");
-        let _entry = self.roll.enter(peer.clone(), &greeted.record);
+        let _entry = self.roll.enter(Member::Worker(peer.clone()), &greeted.record);
         if self.closing.is_cancelled() {
             // Too late to be among those who were asked.
             peer.drain();
@@ -261,7 +290,39 @@ impl Door {
         let silence = Silence::new(self.config.suspect_after);
         let run = driver.run(greeted.send, greeted.reader, greeted.beat, silence);
         let (closed, ()) = tokio::join!(run, hand_over);
-        let refusal = match &closed {
+        self.count_end(remote, &closed);
+    }
+
+    /// Runs a greeted client's connection until it ends.
+    async fn keep_client(
+        &self,
+        connection: Connection,
+        greeted: GreetedClient,
+        _place: OwnedSemaphorePermit,
+        stranger: Stranger,
+    ) {
+        let remote = connection.remote_address();
+        let GreetedClient { subject, record, hello, allowed, control, tasks, beat } = greeted;
+        let (caller, submits, replies, driver) =
+            caller::new(connection, subject.worker, hello, allowed, tasks);
+        tracing::debug!(%remote, client = %caller.client(), "a client was greeted");
+        let _entry = self.roll.enter(Member::Client(caller.clone()), &record);
+        if self.closing.is_cancelled() {
+            // Too late to be among those who were asked.
+            caller.drain();
+        }
+        let called = self.called.clone();
+        let hand_over = async move {
+            let _ = called.send((caller, submits, replies)).await;
+            drop(stranger);
+        };
+        let (closed, ()) = tokio::join!(driver.run(control.0, control.1, beat), hand_over);
+        self.count_end(remote, &closed);
+    }
+
+    /// Counts the end of a connection that was greeted, where it is a refusal.
+    fn count_end(&self, remote: SocketAddr, closed: &Closed) {
+        let refusal = match closed {
             Closed::Violation(_) => Refusal::Violation,
             Closed::Revoked(_) => Refusal::Revoked,
             Closed::Expired => Refusal::ExpiredCertificate,
@@ -269,6 +330,11 @@ impl Door {
         };
         self.count(remote, &Turned::new(refusal, closed.code(), closed.to_string()));
     }
+}
+
+/// One of a bounded number of places.
+fn place(places: &Arc<Semaphore>, full: &str) -> Result<OwnedSemaphorePermit, Turned> {
+    places.clone().try_acquire_owned().map_err(|_| Turned::new(Refusal::Full, Code::Busy, full))
 }
 
 async fn shake(incoming: Incoming) -> Result<Connection, Turned> {

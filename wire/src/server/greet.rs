@@ -1,4 +1,4 @@
-//! From a TLS connection to a greeted worker.
+//! From a TLS connection to a greeted worker, or client.
 
 use std::sync::Arc;
 
@@ -6,16 +6,18 @@ use bytes::Bytes;
 use quinn::{Connection, SendStream};
 use rustls::pki_types::CertificateDer;
 
-use super::Config;
 use super::door::Turned;
 use super::tally::Refusal;
+use super::{Clients, Config};
 use crate::close::Code;
 use crate::control::{Beat, PRIORITY, broken};
 use crate::framing::Limits;
 use crate::identity::{Authority, Record, Role, Subject, admitted, subject};
 use crate::memory::{self, Arena};
 use crate::protocol::{Hello, MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good};
+use crate::pushed::{ClientHello, ClientWelcome};
 use crate::stream::{FrameReader, write};
+use crate::transport;
 
 pub(super) struct Greeted {
     pub(super) subject: Subject,
@@ -104,6 +106,58 @@ pub(super) async fn greet(
         None => None,
     };
     Ok(Greeted { subject, record, hello, send, reader, beat, memory })
+}
+
+pub(super) struct GreetedClient {
+    pub(super) subject: Subject,
+    pub(super) record: Record,
+    pub(super) hello: ClientHello,
+    pub(super) allowed: Clients,
+    pub(super) control: (SendStream, FrameReader),
+    pub(super) tasks: (SendStream, FrameReader),
+    pub(super) beat: Beat,
+}
+
+/// Greets a client.
+pub(super) async fn greet_client(
+    connection: &Connection,
+    config: &Config,
+    authority: &Authority,
+) -> Result<GreetedClient, Turned> {
+    let (subject, record) = admit(connection, authority, &[Role::Client]).await?;
+    let violation = |e: String| Turned::new(Refusal::Violation, Code::Violation, e);
+    let Some(allowed) = config.clients else { return Err(violation("no clients are let in".into())) };
+    let (mut send, recv) = connection.accept_bi().await.map_err(|e| violation(e.to_string()))?;
+    let _ = send.set_priority(PRIORITY);
+    let mut reader = FrameReader::new(recv);
+    let mut hello = match reader.read::<ClientHello>(Limits::NO_BODY).await {
+        Ok(Some((hello, _))) => hello,
+        Ok(None) => return Err(violation("no greeting".into())),
+        Err(e) => return Err(violation(broken(e).to_string())),
+    };
+    if !name_is_good(&hello.name) {
+        return Err(violation("a name has 1 to 64 bytes".into()));
+    }
+    hello.capabilities.retain(|ability| config.capabilities.contains(ability));
+    let beat = Beat { every: config.heartbeat, dead_after: config.dead_after };
+    let u32_of = |n: u128| u32::try_from(n).unwrap_or(u32::MAX);
+    let welcome = ClientWelcome {
+        client: subject.worker.get(),
+        tasks: allowed.tasks,
+        bytes: allowed.bytes(),
+        head: u32_of(allowed.limits.head as u128),
+        body: u32_of(allowed.limits.body as u128),
+        heartbeat_ms: u32_of(beat.every.as_millis()),
+        dead_after_ms: u32_of(beat.dead_after.as_millis()),
+        capabilities: hello.capabilities.clone(),
+    };
+    // Room for the stream of its tasks, and for what they bring.
+    connection.set_max_concurrent_bi_streams(2u32.into());
+    connection.set_receive_window(transport::receive(config.windows, 4));
+    write(&mut send, &welcome, Bytes::new(), Limits::NO_BODY).await.map_err(|e| violation(e.to_string()))?;
+    let (answers, submits) = connection.accept_bi().await.map_err(|e| violation(e.to_string()))?;
+    let (control, tasks) = ((send, reader), (answers, FrameReader::new(submits)));
+    Ok(GreetedClient { subject, record, hello, allowed, control, tasks, beat })
 }
 
 /// Memory for a worker that dialled in from this host.

@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::door::Door;
-use super::roll::Roll;
+use super::roll::{Member, Roll};
 use super::strangers::Strangers;
 use super::tally::{Refusals, Tally};
-use super::{Config, Events, Peer};
+use super::{Caller, Config, Events, Operation, Peer, Replies, Submits};
 use crate::close::Code;
 use crate::identity::{Authority, AuthorityError};
 use crate::{tls, transport};
 
-/// Accepts workers.
+/// Accepts workers, and clients where they are let in.
 ///
 /// It runs one task that accepts, one that looks after the workers' standing, one for each stranger, and
 /// one for each worker, on the runtime that [`bind`](Self::bind) was called on; each ends with its
@@ -29,6 +29,8 @@ pub struct Listener {
     endpoint: Endpoint,
     local: SocketAddr,
     workers: Mutex<mpsc::Receiver<(Peer, Events)>>,
+    clients: Mutex<mpsc::Receiver<(Caller, Submits, Replies)>>,
+    operations: Mutex<mpsc::Receiver<Operation>>,
     pub(super) door: Arc<Door>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -66,7 +68,8 @@ impl Listener {
         let unfit = |e: rustls::Error| BindError::Tls(e.to_string());
         let leaf = authority.server_leaf()?;
         let shown = tls::Shown::new(leaf.chain, leaf.key).map_err(unfit)?;
-        let tls = tls::server(shown.clone(), authority.certificate()).map_err(unfit)?;
+        let speaks = Door::speaks(&config);
+        let tls = tls::server(shown.clone(), authority.certificate(), speaks).map_err(unfit)?;
         let mut server = ServerConfig::with_crypto(Arc::new(tls));
         // A worker opens one stream, for control. Silence is found by heartbeats, and before the
         // greeting by its own time limit; QUIC's limit only must not be shorter than theirs.
@@ -84,12 +87,17 @@ impl Listener {
             _ => BindError::Address { addr, source },
         })?;
         let (accepted, workers) = mpsc::channel(16);
+        let (called, clients) = mpsc::channel(16);
+        let (asked, operations) = mpsc::channel(1);
         let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
         let door = Arc::new(Door {
             authority,
             accepted,
+            called,
+            asked,
             strangers: Strangers::new(config.max_strangers),
             places: Arc::new(Semaphore::new(config.max_workers)),
+            client_places: Arc::new(Semaphore::new(config.clients.map_or(0, |clients| clients.most))),
             roll: Roll::default(),
             tally: Tally::default(),
             shown,
@@ -100,7 +108,16 @@ impl Listener {
         });
         tasks.spawn(door.clone().stand(endpoint.clone(), stop.clone()));
         tasks.spawn(door.clone().look_after(stop.clone()));
-        Ok(Self { endpoint, local, workers: Mutex::new(workers), door, stop, tasks })
+        Ok(Self {
+            endpoint,
+            local,
+            workers: Mutex::new(workers),
+            clients: Mutex::new(clients),
+            operations: Mutex::new(operations),
+            door,
+            stop,
+            tasks,
+        })
     }
 
     /// Where it listens; the port is the real one if 0 was asked for.
@@ -118,20 +135,51 @@ impl Listener {
         }
     }
 
+    /// The next client, past TLS and greeting; `None` once closed. Whoever lets clients in must ask for them.
+    pub async fn accept_client(&self) -> Option<(Caller, Submits, Replies)> {
+        let mut clients = self.clients.lock().await;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            client = clients.recv() => client,
+        }
+    }
+
+    /// The next question of an operator; `None` once closed.
+    pub async fn operation(&self) -> Option<Operation> {
+        let mut operations = self.operations.lock().await;
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => None,
+            operation = operations.recv() => operation,
+        }
+    }
+
     /// How many connections were refused so far, by reason.
     pub fn refusals(&self) -> Refusals {
         self.door.tally.counts()
     }
 
-    /// Lets nobody in any more and asks every worker to finish what it holds and leave; it comes back when
-    /// a server is here again. Waits until all have left, or for `within`. [`close`](Self::close) follows.
+    /// Lets nobody in any more and asks every client to push nothing more. Waits until all have their
+    /// answers and have left, or for `within`. [`drain`](Self::drain) follows.
+    pub async fn drain_clients(&self, within: Duration) {
+        self.door.closing.cancel();
+        for member in self.door.roll.members().into_iter().filter(Member::is_client) {
+            member.drain();
+        }
+        let _ = timeout(within, self.door.roll.without(Member::is_client)).await;
+    }
+
+    /// Lets nobody in any more and asks every worker to finish what it holds and leave, and every client to
+    /// push nothing more; they come back when a server is here again. Waits until all have left, or for
+    /// `within`. [`close`](Self::close) follows.
     pub async fn drain(&self, within: Duration) {
         self.door.closing.cancel();
-        for peer in self.door.roll.peers() {
-            peer.drain();
+        for member in self.door.roll.members() {
+            member.drain();
         }
         // What is held for longer is given up by `close`.
-        let _ = timeout(within, self.door.roll.empty()).await;
+        let _ = timeout(within, self.door.roll.without(|_| true)).await;
     }
 
     /// Stops accepting, ends all connections, and waits until the farewells are sent, at most 3 s.

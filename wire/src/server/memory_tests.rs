@@ -93,7 +93,7 @@ async fn a_body_stays_in_memory_until_its_ticket_is_over() {
 async fn greeted(site: &Site, offer: Option<MemoryOffer>) -> (Endpoint, Rogue) {
     let leaf = site.authority.server_leaf().unwrap();
     let shown = tls::Shown::new(leaf.chain, leaf.key).unwrap();
-    let server = tls::server(shown, site.authority.certificate()).unwrap();
+    let server = tls::server(shown, site.authority.certificate(), &[ALPN_LANE]).unwrap();
     let server = quinn::ServerConfig::with_crypto(std::sync::Arc::new(server));
     let endpoint = transport::endpoint(LOOPBACK, Some(server), None).unwrap();
     (endpoint.clone(), Rogue { endpoint, offer })

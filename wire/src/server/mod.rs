@@ -1,4 +1,6 @@
-//! The server's end: workers come in, work goes out.
+//! The server's end: workers come in, work goes out; and clients, whose tasks come in.
+//!
+//! [`Listener::accept_client`] gives a [`Caller`] with its [`Submits`] and [`Replies`] for each client.
 //!
 //! [`Listener::accept`] gives a [`Peer`] and its [`Events`] for each worker that passed TLS and the
 //! greeting. [`Peer::hand_out`] sends a job and waits for its answer; every hand-out that was begun ends
@@ -9,17 +11,22 @@
 //!   as soon as the worker let go, unless the connection ends first;
 //! - it gives [`HandOutError::LaneClosed`], and [`Event::Closed`] comes.
 
+mod answered;
 mod batch;
+mod caller;
 mod door;
 mod goodput;
 mod greet;
 mod hand_out;
 #[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod hostile_clients;
 mod listener;
 #[cfg(test)]
 #[cfg(target_os = "linux")]
 mod memory_tests;
+pub(crate) mod operate;
 mod peer;
 mod roll;
 mod silence;
@@ -30,8 +37,10 @@ mod tally;
 mod tests;
 
 pub use batch::{Batch, Outcome};
+pub use caller::{Caller, Pushing, Replies, Reply, Submits};
 pub use hand_out::{Answer, HandOut, HandOutError};
 pub use listener::{BindError, Listener};
+pub use operate::{Ask, Operation};
 pub use peer::{Event, Events, Peer};
 pub use tally::{Refusal, Refusals};
 
@@ -71,6 +80,40 @@ pub struct Config {
     /// for none. It is taken as it is needed, and a body that finds no room travels on its stream.
     /// Default 256 MiB.
     pub shared_memory: u64,
+    /// Whether clients may push tasks, and operators may ask, and how much. Default none.
+    pub clients: Option<Clients>,
+}
+
+/// What clients may do that push tasks. All of them together hold no more than `most` times one of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Clients {
+    /// The most at once. Default 256.
+    pub most: usize,
+    /// The most tasks of one that may be unanswered. Default 4096: tasks of microseconds need thousands
+    /// under way to keep several workers busy.
+    pub tasks: u32,
+    /// The most bytes of these tasks, not counting the first KiB of each. Default 32 MiB. Less than the
+    /// longest task counts as that.
+    pub bytes: u64,
+    /// The longest head and body of a task. Default 64 KiB and 16 MiB.
+    pub limits: Limits,
+}
+
+impl Clients {
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes.max((self.limits.head + self.limits.body) as u64)
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            most: 256,
+            tasks: 4096,
+            bytes: 32 << 20,
+            limits: Limits { head: Limits::HEAD, body: 16 << 20 },
+        }
+    }
 }
 
 impl Default for Config {
@@ -87,6 +130,7 @@ impl Default for Config {
             windows: Windows::default(),
             capabilities: Vec::new(),
             shared_memory: 256 << 20,
+            clients: None,
         }
     }
 }

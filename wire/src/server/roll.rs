@@ -1,4 +1,4 @@
-//! The workers that are connected, held against what the authority knows of them.
+//! The workers and clients that are connected, held against what the authority knows of them.
 //!
 //! Several times a second the register's stamp is looked at, and the records of those connected are read
 //! again when it has changed. So whatever another process writes there takes effect within a second, and
@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
+use queue::WorkerId;
 use tokio::sync::Notify;
 
-use super::Peer;
+use super::{Caller, Peer};
 use crate::close::Closed;
 use crate::identity::{Authority, Record, admitted, unix_now};
 
@@ -32,9 +33,50 @@ struct State {
     live: HashMap<u64, Live>,
 }
 
+/// Who is connected.
+#[derive(Debug, Clone)]
+pub(super) enum Member {
+    Worker(Peer),
+    Client(Caller),
+}
+
+impl Member {
+    pub(super) fn is_client(&self) -> bool {
+        matches!(self, Self::Client(_))
+    }
+
+    fn id(&self) -> WorkerId {
+        match self {
+            Self::Worker(peer) => peer.worker(),
+            Self::Client(caller) => caller.client(),
+        }
+    }
+
+    pub(super) fn drain(&self) {
+        match self {
+            Self::Worker(peer) => peer.drain(),
+            Self::Client(caller) => caller.drain(),
+        }
+    }
+
+    fn send_away(&self) {
+        match self {
+            Self::Worker(peer) => peer.send_away(),
+            Self::Client(caller) => caller.send_away(),
+        }
+    }
+
+    fn end(&self, reason: Closed) {
+        match self {
+            Self::Worker(peer) => peer.end(reason),
+            Self::Client(caller) => caller.end(reason),
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Live {
-    peer: Peer,
+    member: Member,
     /// What was known of its drains when it was greeted, or when it was last drained.
     drains: u64,
     /// Seconds of the Unix epoch: of its worker's latest certificate, as far as is known.
@@ -66,25 +108,25 @@ impl Roll {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A worker was greeted; `record` is what was known of it then.
-    pub(super) fn enter(&self, peer: Peer, record: &Record) -> Entry<'_> {
+    /// Somebody was greeted; `record` is what was known of it then.
+    pub(super) fn enter(&self, member: Member, record: &Record) -> Entry<'_> {
         let mut state = self.state();
         let id = state.next;
         state.next += 1;
-        state.live.insert(id, Live { peer, drains: record.drains, expires: record.expires });
+        state.live.insert(id, Live { member, drains: record.drains, expires: record.expires });
         drop(state);
         // It may have changed since it was read.
         self.looked().again = AGAIN;
         Entry { roll: self, id }
     }
 
-    pub(super) fn peers(&self) -> Vec<Peer> {
-        self.state().live.values().map(|live| live.peer.clone()).collect()
+    pub(super) fn members(&self) -> Vec<Member> {
+        self.state().live.values().map(|live| live.member.clone()).collect()
     }
 
-    /// Waits until nobody is here.
-    pub(super) async fn empty(&self) {
-        while !self.state().live.is_empty() {
+    /// Waits until none of these is here. For one caller at a time.
+    pub(super) async fn without(&self, these: impl Fn(&Member) -> bool) {
+        while self.state().live.values().any(|live| these(&live.member)) {
             self.left.notified().await;
         }
     }
@@ -112,7 +154,7 @@ impl Roll {
                 continue;
             }
             if unix_now() > live.expires {
-                live.peer.end(Closed::Expired);
+                live.member.end(Closed::Expired);
             } else if let Some(entry) = self.state().live.get_mut(&id) {
                 *entry = live;
             }
@@ -122,7 +164,7 @@ impl Roll {
 
 /// Does what the worker's record says. False if its connection was ended.
 fn renewed(live: &mut Live, authority: &Authority) -> bool {
-    let record = match authority.register().find(live.peer.worker()) {
+    let record = match authority.register().find(live.member.id()) {
         Ok(record) => record,
         Err(error) => {
             // Nothing is known, so nothing is done: the next handshake of this worker will be refused.
@@ -135,14 +177,14 @@ fn renewed(live: &mut Live, authority: &Authority) -> bool {
             live.expires = record.expires;
             if record.drains > live.drains {
                 live.drains = record.drains;
-                tracing::info!(worker = %live.peer.worker(), "a worker is drained, as an operator asked");
-                live.peer.send_away();
+                tracing::info!(id = %live.member.id(), "a worker or client is drained, as an operator asked");
+                live.member.send_away();
             }
             true
         }
         Err(outside) => {
-            tracing::warn!(worker = %live.peer.worker(), why = %outside, "a connected worker is not admitted any more");
-            live.peer.end(Closed::Revoked(outside.to_string()));
+            tracing::warn!(id = %live.member.id(), why = %outside, "a connected worker or client is not admitted any more");
+            live.member.end(Closed::Revoked(outside.to_string()));
             false
         }
     }

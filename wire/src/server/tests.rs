@@ -192,7 +192,7 @@ async fn a_workers_certificate_is_no_servers() {
     let identity = site.identity().await;
     let (chain, key): (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) = identity.shown();
     let shown = tls::Shown::new(chain, key).unwrap();
-    let server = tls::server(shown, site.authority.certificate()).unwrap();
+    let server = tls::server(shown, site.authority.certificate(), &[ALPN_LANE]).unwrap();
     let server = quinn::ServerConfig::with_crypto(Arc::new(server));
     let fake = transport::endpoint(LOOPBACK, Some(server), None).unwrap();
     let addr = fake.local_addr().unwrap().to_string();
