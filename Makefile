@@ -1,7 +1,7 @@
 # Each command sets up all it needs first; doing so again costs a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench deny clean
+.PHONY: help demo test lint bench wheel install-package deny clean
 
 # Where cargo builds.
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -13,7 +13,7 @@ export CARGO_INCREMENTAL := 0
 endif
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' $(MAKEFILE_LIST)
 
 demo: ## a test camera, the server and one worker; prints the page to open; Ctrl-C ends it
 	@scripts/setup demo
@@ -25,6 +25,7 @@ test: ## everything that must hold
 	@$(MAKE) --no-print-directory lint
 	@# The binaries first: tests start them, those of other crates too.
 	cargo build --workspace --locked --bins --tests --examples
+	@$(MAKE) --no-print-directory install-package
 	cargo test --workspace --locked
 
 # Rust's minimal profile has neither; the build server's has both.
@@ -48,6 +49,15 @@ bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_A
 	done; \
 	$(if $(bench_json),$(target)/release/framelane-bench table $(BENCH:%=$(target)/bench/%.json) &&) \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+
+wheel: ## the Python package, in TARGET/wheels
+	@scripts/setup test
+	@scripts/python-package build $(abspath $(target)) release
+
+install-package: ## the Python package as the tests have it: unoptimised, in an environment of its own, TARGET/python
+	@scripts/setup test
+	@scripts/python-package build $(abspath $(target)) dev
+	@scripts/python-package install $(abspath $(target))
 
 deny: ## licences and walls of all dependencies, by cargo-deny (cargo install cargo-deny --locked)
 	cargo deny --locked check licenses bans sources

@@ -5,7 +5,7 @@
 network="check the network and the registry, then run this again: nothing that is already there is fetched twice"
 python=$assets/.venv/bin/python
 
-# make_venv demo|test|bench: the Python that converts models, with the packages pinned in scripts/lib/*.txt.
+# make_venv demo|test|package|bench: the Python that converts models, with the packages pinned in scripts/lib/*.txt.
 make_venv() {
     local pinned=scripts/lib/python-$1.txt made
     made=$(recipe "$pinned" "$(python3 --version 2>&1)")
@@ -20,6 +20,19 @@ make_venv() {
 fresh_venv() {
     rm -rf "$assets/.venv" "$assets"/.made/python-*
     python3 -m venv "$assets/.venv"
+}
+
+# What the tests' workers in Python need, as files: their environment is made of them anew, without a registry.
+fetch_wheels() {
+    local pinned=scripts/lib/python-worker.txt made
+    made=$(recipe "$pinned" "$(python3 --version 2>&1)")
+    is_made wheels "$made" "$assets/wheels" && return
+    rm -rf "$assets/wheels"
+    step "wheels of $pinned from PyPI (45 MB)" "$network" \
+        "$python" -m pip download --no-input --disable-pip-version-check --only-binary=:all: -r "$pinned" \
+        --dest "$staging/wheels"
+    mv "$staging/wheels" "$assets/wheels"
+    mark_made wheels "$made"
 }
 
 # pypi DIR REQUIREMENT [PIP_OPTION...]: one wheel into DIR.

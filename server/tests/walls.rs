@@ -21,6 +21,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("framelane-worker", &["framelane-wire", "framelane-models", "framelane-queue"]),
     // Examples of tasks: what a user's own crate needs, and no more.
     ("wordcount", FOR_A_TASK),
+    // A worker whose tasks are in another language.
+    ("framelane-python", &["framelane-wire", "framelane-worker", "framelane-queue"]),
     // The only assembler. It names the types of the crates below its parts, so it uses them directly.
     (
         "framelane-server",
@@ -60,6 +62,7 @@ const HOME: &[(&str, &str)] = &[
     ("ciborium", "framelane-wire"),
     ("redis", "framelane-wire"),
     ("lapin", "framelane-wire"),
+    ("pyo3", "framelane-python"),
     ("warp", "framelane-web"),
     ("jpeg", "framelane-models"),
     ("zune", "framelane-models"),

@@ -141,7 +141,7 @@ fn append_head<T: Serialize>(
 ) -> Result<(), FrameError> {
     let start = out.len();
     out.put_bytes(0, PREFIX);
-    ciborium::into_writer(head, out.writer()).map_err(|e| FrameError::Encode(e.to_string()))?;
+    ciborium::into_writer(head, out.writer()).map_err(unwritten)?;
     let lengths = Lengths { head: out.len() - start - PREFIX, body }.check(limits)?;
     // The check above keeps both within u32.
     out[start..start + 4].copy_from_slice(&(lengths.head as u32).to_be_bytes());
@@ -174,12 +174,20 @@ pub fn decode<T: DeserializeOwned>(
 /// [`FrameError::Encode`] and [`FrameError::HeadTooLong`].
 pub fn encode_cbor<T: Serialize>(value: &T, limit: usize) -> Result<Bytes, FrameError> {
     let mut out = BytesMut::with_capacity(64).writer();
-    ciborium::into_writer(value, &mut out).map_err(|e| FrameError::Encode(e.to_string()))?;
+    ciborium::into_writer(value, &mut out).map_err(unwritten)?;
     let out = out.into_inner().freeze();
     if out.len() > limit {
         return Err(FrameError::HeadTooLong { len: out.len(), limit });
     }
     Ok(out)
+}
+
+/// What a value says of itself that cannot be written is the whole reason.
+fn unwritten(error: ciborium::ser::Error<std::io::Error>) -> FrameError {
+    FrameError::Encode(match error {
+        ciborium::ser::Error::Value(why) => why,
+        ciborium::ser::Error::Io(error) => error.to_string(),
+    })
 }
 
 /// Reads one CBOR value that fills `bytes`.
