@@ -19,7 +19,7 @@ def main() -> None:
     add("--server", metavar="HOST:PORT", help="the server's address for workers [FRAMELANE_SERVER]")
     add("--token", help="to get in with, the first time; FRAMELANE_TOKEN keeps it out of `ps`")
     add("--name", help="what people see this worker as [this machine's name]")
-    add("--state", default="framelane-worker-state", metavar="DIR", help="keeps the identity [%(default)s]")
+    add("--state", metavar="DIR", help="keeps the identity [FRAMELANE_WORKER_STATE, or framelane-worker-state]")
     add("--processes", type=int, default=1, metavar="N", help="how many run the module [1]")
     add("--threads", type=int, default=1, metavar="N", help="jobs at a time in each process [1]")
     add("--credit", type=int, metavar="N", help="jobs handed out to each process at a time [as is useful]")

@@ -39,7 +39,7 @@ def serve(
     server: str | None = None,
     token: str | None = None,
     name: str | None = None,
-    state: str | os.PathLike[str] = "framelane-worker-state",
+    state: str | os.PathLike[str] | None = None,
     processes: int = 1,
     threads: int = 1,
     credit: int | None = None,
@@ -53,7 +53,7 @@ def serve(
     server: its address for workers, HOST:PORT. Default: FRAMELANE_SERVER in the environment.
     token: to get in with, the first time; `framelane workers token` makes one. Default: FRAMELANE_TOKEN.
     name: what people see this worker as. Default: this machine's name.
-    state: the folder that keeps this worker's identity.
+    state: the folder that keeps this worker's identity. Default: FRAMELANE_WORKER_STATE, or framelane-worker-state.
     processes: how many run this program, each from its top, so that pure Python uses as many processors.
     threads: how many jobs each process works on at a time; of use where functions let go of the interpreter, as numpy
         and onnxruntime do.
@@ -74,6 +74,7 @@ def serve(
         raise ValueError("server=HOST:PORT is needed, or FRAMELANE_SERVER in the environment")
     token = token or os.environ.get("FRAMELANE_TOKEN") or None
     name = name or platform.node().encode()[:64].decode(errors="ignore") or "worker"
+    state = state or os.environ.get("FRAMELANE_WORKER_STATE") or "framelane-worker-state"
     place = Place(server, name, Path(_child.FOLDER, state), token)
     ways = Ways(threads, credit, reconnect, shared_memory)
     log_to_stderr(log or os.environ.get("FRAMELANE_LOG") or "info")
