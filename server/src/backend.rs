@@ -58,7 +58,11 @@ impl Backend {
             credit: view.credit,
             outstanding: view.outstanding,
             answered: view.answered,
-            state: if view.draining { api::WorkerState::Draining } else { api::WorkerState::Ready },
+            state: match (view.draining, view.suspected) {
+                (true, _) => api::WorkerState::Draining,
+                (false, true) => api::WorkerState::Suspected,
+                (false, false) => api::WorkerState::Ready,
+            },
         }
     }
 }

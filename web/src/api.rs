@@ -283,6 +283,8 @@ pub struct WorkerKey {
 pub enum WorkerState {
     /// It does.
     Ready,
+    /// It is not heard: others get what it holds, and it gets nothing more until it is heard again.
+    Suspected,
     /// It finishes what it holds and leaves.
     Draining,
 }

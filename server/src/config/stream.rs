@@ -48,6 +48,10 @@ pub struct Stream {
     /// How long a frame rests after a failure before it is handed out again, in milliseconds. Default 0.
     #[serde(default)]
     pub retry_after_ms: u64,
+    /// How long a worker may take over a frame before another gets it, in milliseconds. It is what frees a stream
+    /// without a budget from a worker that never answers. Default 0: as long as the worker lives.
+    #[serde(default)]
+    pub answer_within_ms: u64,
     /// What happens where no worker serves the model. Default: `pass` with a budget, `wait` without.
     #[serde(default)]
     pub no_worker: Option<NoWorker>,
@@ -168,6 +172,11 @@ impl Default for Output {
     }
 }
 
+/// A time of which 0 means that there is none.
+fn some_ms(ms: u64) -> Option<Duration> {
+    (ms > 0).then(|| Duration::from_millis(ms))
+}
+
 impl Stream {
     /// The queue's policy for this stream.
     pub fn policy(&self) -> Policy {
@@ -183,7 +192,8 @@ impl Stream {
             },
             budget,
             attempts: NonZeroU32::new(self.attempts),
-            retry_after: (self.retry_after_ms > 0).then(|| Duration::from_millis(self.retry_after_ms)),
+            retry_after: some_ms(self.retry_after_ms),
+            answer_within: some_ms(self.answer_within_ms),
             no_lane: match self.no_worker.unwrap_or(usual) {
                 NoWorker::Pass => NoLane::Pass,
                 NoWorker::Wait => NoLane::Wait,
@@ -196,7 +206,7 @@ impl Stream {
 
     /// The budget as a duration; none where a frame waits as long as it takes.
     pub fn budget(&self) -> Option<Duration> {
-        (self.budget_ms > 0).then(|| Duration::from_millis(self.budget_ms))
+        some_ms(self.budget_ms)
     }
 
     /// How often the model is asked about a source of this rate; none where neither is known.
