@@ -28,6 +28,7 @@ pub mod server;
 pub mod task;
 
 mod array;
+mod checked;
 mod close;
 mod control;
 mod exchange;
@@ -45,6 +46,7 @@ mod untyped;
 mod version;
 
 pub use array::{Array, ArrayHead, DType, Element};
+pub use checked::{Checked, CheckedHead};
 pub use close::Closed;
 pub use object::Object;
 pub use process::{BoxError, Factory, Process, Processor, Timings, Unprocessed, erase, factory};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::task::{Message, Payload, Task, decode, encode};
+use crate::task::{Message, Payload, PayloadError, Task, decode, encode};
 
 /// Does one kind of task, on one thread.
 ///
@@ -186,8 +186,15 @@ impl<P: Processor> Process for Erased<P> {
     }
 }
 
+/// A job that cannot be read is no better elsewhere, unless it was only damaged on its way here.
 fn read<J: Payload>(job: Message) -> Result<J, Unprocessed> {
-    decode(job).map_err(|e| Unprocessed::Bad(format!("the job cannot be read: {e}")))
+    decode(job).map_err(|error| {
+        let text = format!("the job cannot be read: {error}");
+        match error {
+            PayloadError::Checksum { .. } => Unprocessed::Failed(text),
+            _ => Unprocessed::Bad(text),
+        }
+    })
 }
 
 /// An answer that cannot be written will not be written next time either, hence `Bad`.

@@ -39,7 +39,8 @@ pub trait Payload: Sized + Send + 'static {
     /// Puts the value together again, checking that the body is what the head says.
     ///
     /// # Errors
-    /// [`PayloadError::Body`] when head and body do not fit together.
+    /// [`PayloadError::Body`] when head and body do not fit together, [`PayloadError::Checksum`] where one
+    /// was sent and it is another.
     fn join(head: Self::Head, body: Bytes) -> Result<Self, PayloadError>;
 }
 
@@ -53,6 +54,19 @@ pub enum PayloadError {
     /// The body does not fit the head.
     #[error("the body of the payload does not fit its head: {0}")]
     Body(String),
+    /// The body is not the one that was sent.
+    #[error(
+        "the checksum of the body is wrong: {found:08x} over {bytes} bytes, {expected:08x} was sent; \
+         they changed on their way"
+    )]
+    Checksum {
+        /// What was sent.
+        expected: u32,
+        /// What the bytes that came give.
+        found: u32,
+        /// How many bytes came.
+        bytes: usize,
+    },
 }
 
 impl PayloadError {

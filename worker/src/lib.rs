@@ -46,6 +46,6 @@ pub use registry::{Registry, RegistryError};
 // What a custom task is written with, so that its author needs one crate.
 pub use queue::{Key, ModelHash, TaskName, Ticket};
 pub use wire::{
-    Array, BoxError, Cbor, DType, Message, Object, Payload, PayloadError, Processor, Task, Timings,
+    Array, BoxError, Cbor, Checked, DType, Message, Object, Payload, PayloadError, Processor, Task, Timings,
     Unprocessed, Untyped,
 };

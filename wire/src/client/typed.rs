@@ -67,7 +67,10 @@ impl<T: Task> Client<T> {
 fn unwritten(error: PayloadError) -> SubmitError {
     match error {
         PayloadError::Head(error) => error.into(),
-        PayloadError::Body(why) => FrameError::Encode(why).into(),
+        // Nothing was read, so there is no checksum that could be wrong.
+        error @ (PayloadError::Body(_) | PayloadError::Checksum { .. }) => {
+            FrameError::Encode(error.to_string()).into()
+        }
     }
 }
 

@@ -1,0 +1,114 @@
+//! The side that asks, from the pictures to their edges.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use dispatch::Admission;
+use edges::flow::{Gallery, Source, Sources};
+use edges::task::FindEdges;
+use queue::Policy;
+use tokio_util::sync::CancellationToken;
+use wire::Task;
+use worker::{kit, signals};
+
+use crate::pool::Pool;
+
+/// Which pictures, and by whom.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// A folder with PNG files, which are taken by name [default: pictures drawn here].
+    #[arg(value_name = "DIR")]
+    pictures: Option<PathBuf>,
+    /// How many pictures are drawn where no folder is given.
+    #[arg(long, value_name = "N", default_value_t = 300)]
+    drawn: u32,
+    /// Write the edges into this folder, each under its picture's name.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Worker threads in this process.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    local: u32,
+    /// Worker processes to start; they join over QUIC [default: 2 without --local and --listen, else 0].
+    #[arg(long, value_name = "N")]
+    workers: Option<u32>,
+    /// Let workers from elsewhere join here, and print the command that starts one.
+    #[arg(long, value_name = "HOST:PORT")]
+    listen: Option<SocketAddr>,
+    #[command(flatten)]
+    log: kit::Log,
+}
+
+pub(crate) fn main(args: Args) -> anyhow::Result<()> {
+    args.log.start()?;
+    tokio::runtime::Runtime::new().context("no threads")?.block_on(run(args))
+}
+
+async fn run(args: Args) -> anyhow::Result<()> {
+    let stop = signals::stop().context("signals cannot be caught")?;
+    let sources = match &args.pictures {
+        Some(folder) => files(folder)?,
+        None => (0..args.drawn).map(Source::Drawn).collect(),
+    };
+    if let Some(out) = &args.out {
+        std::fs::create_dir_all(out).with_context(|| format!("--out {}", out.display()))?;
+    }
+    let alone = args.local == 0 && args.listen.is_none();
+    let workers = args.workers.unwrap_or(if alone { 2 } else { 0 });
+    let pool = Pool::start(args.local, workers, args.listen).await?;
+    if let Some(command) = pool.command() {
+        println!("{command}");
+    }
+    pool.joined(workers as usize + usize::from(args.local > 0)).await?;
+    let found = find(&pool, sources, args.out, &stop).await;
+    pool.stop().await;
+    let (gallery, took) = found?;
+
+    let (all, edges) = gallery.pixels;
+    let (a_second, share) = (gallery.pictures as f64 / took.as_secs_f64(), 100.0 * edges as f64 / all as f64);
+    let took = took.as_secs_f64();
+    println!("{} pictures in {took:.3} s: {a_second:.0} a second; {share:.2} % are edges", gallery.pictures);
+    if let Some(error) = gallery.unwritten {
+        return Err(error);
+    }
+    ensure!(gallery.missing.is_empty(), "no edges of {:?}; --log debug says why", gallery.missing);
+    Ok(())
+}
+
+/// Sends every picture and takes them back in order; a stop ends the sending.
+async fn find(
+    pool: &Pool,
+    sources: Vec<Source>,
+    out: Option<PathBuf>,
+    stop: &CancellationToken,
+) -> anyhow::Result<(Gallery, Duration)> {
+    let (mut inlet, outlet) = pool.coordinator().open(Policy::lossless(), FindEdges::key()?, Sources).await?;
+    let gallery = tokio::spawn(outlet.run(Gallery { out, ..Gallery::default() }));
+    let begun = Instant::now();
+    for source in sources {
+        if stop.is_cancelled() {
+            break;
+        }
+        inlet.send(Admission::now(source)).await.map_err(|refused| refused.why)?;
+    }
+    inlet.close();
+    let (gallery, books) = gallery.await.context("taking the pictures panicked")?;
+    let took = begun.elapsed();
+    books.context("the queue stopped")?.balances()?;
+    Ok((gallery, took))
+}
+
+/// The PNG files of a folder, by name.
+fn files(folder: &Path) -> anyhow::Result<Vec<Source>> {
+    let names = || -> std::io::Result<Vec<PathBuf>> {
+        std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect()
+    };
+    let mut paths = names().with_context(|| format!("{} cannot be read", folder.display()))?;
+    paths.retain(|path| path.extension().is_some_and(|kind| kind.eq_ignore_ascii_case("png")));
+    if paths.is_empty() {
+        bail!("there is no PNG file in {}", folder.display());
+    }
+    paths.sort();
+    Ok(paths.into_iter().map(Source::File).collect())
+}
