@@ -1,7 +1,7 @@
 # Each command sets up all it needs first; doing so again costs a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench wheel install-package deny clean
+.PHONY: help demo test lint bench wheel install-package python-demo deny clean
 
 # Where cargo builds.
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -36,12 +36,13 @@ lint:
 	else echo "NOT CHECKED: clippy (rustup component add clippy)"; fi
 
 # All of them without further ado; with arguments, which fit one only, that of the whole server.
-BENCH ?= $(if $(BENCH_ARGS),fps,fps dispatch scale wordcount chaos)
+BENCH ?= $(if $(BENCH_ARGS),fps,fps dispatch scale wordcount python chaos)
 bench_json = $(if $(findstring --json,$(BENCH_ARGS)),,--json $(target)/bench/$$name.json)
 
 bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_ARGS are handed on
 	@scripts/setup bench
 	@cargo build --release --locked $(binaries)
+	@$(if $(filter python,$(BENCH)),$(MAKE) --no-print-directory install-package PROFILE=release)
 	@mkdir -p $(target)/bench && rm -f $(BENCH:%=$(target)/bench/%.json)
 	@# One that fails has figures too, and the others are measured all the same.
 	@failed=; for name in $(BENCH); do \
@@ -50,14 +51,20 @@ bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_A
 	$(if $(bench_json),$(target)/release/framelane-bench table $(BENCH:%=$(target)/bench/%.json) &&) \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
 
-wheel: ## the Python package, in TARGET/wheels
+wheel: ## the Python package, in TARGET/python/release
 	@scripts/setup test
 	@scripts/python-package build $(abspath $(target)) release
 
-install-package: ## the Python package as the tests have it: unoptimised, in an environment of its own, TARGET/python
+PROFILE ?= dev
+install-package: ## the Python package in an environment of its own, for the tests: TARGET/python/dev/venv
 	@scripts/setup test
-	@scripts/python-package build $(abspath $(target)) dev
-	@scripts/python-package install $(abspath $(target))
+	@scripts/python-package build $(abspath $(target)) $(PROFILE)
+	@scripts/python-package install $(abspath $(target)) $(PROFILE)
+
+python-demo: ## words, counted by two processes of Python
+	@$(MAKE) --no-print-directory install-package PROFILE=release
+	@cargo build --release --locked -p wordcount
+	@scripts/python-demo $(abspath $(target))
 
 deny: ## licences and walls of all dependencies, by cargo-deny (cargo install cargo-deny --locked)
 	cargo deny --locked check licenses bans sources

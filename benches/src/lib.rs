@@ -16,6 +16,7 @@ pub mod life;
 pub mod outsider;
 pub mod pool;
 pub mod proc;
+pub mod python;
 pub mod relay;
 pub mod report;
 pub mod rig;

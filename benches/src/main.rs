@@ -28,6 +28,8 @@ enum Command {
     Dispatch(framelane_bench::dispatch::Args),
     /// Small tasks, beside Celery, Dramatiq and Redis.
     Wordcount(framelane_bench::wordcount::Args),
+    /// Workers in Python, beside Celery and pyzmq.
+    Python(framelane_bench::python::Args),
     /// Does the throughput of N workers come to N times that of one?
     Scale(framelane_bench::scale::Args),
     /// Real processes and real trouble: is every promise kept?
@@ -75,6 +77,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Dispatch(args) => framelane_bench::dispatch::run(args).await,
         Command::Bare(args) => framelane_bench::bare::run(args).await,
         Command::Wordcount(args) => framelane_bench::wordcount::run(args).await,
+        Command::Python(args) => framelane_bench::python::run(args).await,
         Command::Scale(args) => framelane_bench::scale::run(args).await,
         Command::Chaos(args) => framelane_bench::chaos::run(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,

@@ -150,11 +150,11 @@ struct Runs {
 
 /// What is wrong with all that was counted.
 #[derive(Default)]
-struct Sums {
-    lost: u64,
-    out_of_order: u64,
-    duplicates: u64,
-    unbalanced: u64,
+pub(crate) struct Sums {
+    pub(crate) lost: u64,
+    pub(crate) out_of_order: u64,
+    pub(crate) duplicates: u64,
+    pub(crate) unbalanced: u64,
 }
 
 impl Runs {
@@ -274,7 +274,7 @@ async fn open(coordinator: &Coordinator) -> anyhow::Result<(Inlet<Send>, Outlet<
 }
 
 /// Offers one word after another for so long; gives how many a second came back.
-async fn rate(coordinator: &Coordinator, time: Duration, sums: &mut Sums) -> anyhow::Result<f64> {
+pub(crate) async fn rate(coordinator: &Coordinator, time: Duration, sums: &mut Sums) -> anyhow::Result<f64> {
     let (mut inlet, mut outlet) = open(coordinator).await?;
     let begin = Instant::now();
     let offering = tokio::spawn(async move {

@@ -55,3 +55,13 @@ async fn scale_has_its_figures() {
     let figures = ["worst_ratio", "ratio_1", "ratio_9"];
     measure(&["scale", "--rounds", "1", "--seconds", "0.3", "--workers", "1,9"], &figures).await;
 }
+
+#[tokio::test]
+async fn python_has_its_figures() {
+    let bench = std::path::Path::new(env!("CARGO_BIN_EXE_framelane-bench"));
+    let ours = bench.ancestors().nth(2).expect("TARGET").join("python/dev/venv/bin/python");
+    let ours = ours.to_str().expect("the path is text");
+    let args =
+        ["python", "--alone", "--rounds", "1", "--seconds", "0.3", "--scripts", "versus", "--ours", ours];
+    measure(&args, &["words_per_s", "frames_per_s"]).await;
+}

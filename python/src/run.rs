@@ -49,13 +49,7 @@ pub(crate) struct Place {
 
 impl Place {
     fn check(&self) -> PyResult<(Seat, Option<Token>)> {
-        let port = self.server.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
-        if !matches!(port.map(str::parse::<u16>), Some(Ok(1..))) {
-            let server = &self.server;
-            return Err(PyValueError::new_err(format!(
-                "server={server:?}: give it as HOST:PORT, such as gate.example:4433 or [::1]:4433"
-            )));
-        }
+        check_server(&self.server)?;
         if !wire::protocol::name_is_good(&self.name) {
             return Err(PyValueError::new_err("a worker's name has 1 to 64 bytes and no control characters"));
         }
@@ -82,13 +76,24 @@ pub(crate) struct Served {
     batch: Option<NonZeroUsize>,
 }
 
+/// Checks an address.
+pub(crate) fn check_server(server: &str) -> PyResult<()> {
+    let port = server.rsplit_once(':').and_then(|(host, port)| (!host.is_empty()).then_some(port));
+    match port.map(str::parse::<u16>) {
+        Some(Ok(1..)) => Ok(()),
+        _ => Err(PyValueError::new_err(format!(
+            "server={server:?}: give it as HOST:PORT, such as gate.example:4433 or [::1]:4433"
+        ))),
+    }
+}
+
 /// Checks the name of a task.
 #[pyfunction]
 pub(crate) fn check_name(name: &str) -> PyResult<()> {
     task_name(name).map(drop)
 }
 
-fn task_name(name: &str) -> PyResult<TaskName> {
+pub(crate) fn task_name(name: &str) -> PyResult<TaskName> {
     TaskName::new(name)
         .map_err(|error| PyValueError::new_err(format!("{name:?} cannot name a task: {error}")))
 }

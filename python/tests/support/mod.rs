@@ -29,7 +29,7 @@ pub const WITHIN: Duration = Duration::from_secs(60);
 pub fn python() -> PathBuf {
     let python = std::env::var_os("FRAMELANE_TEST_PYTHON").map(PathBuf::from).unwrap_or_else(|| {
         let test = std::env::current_exe().unwrap();
-        test.ancestors().nth(3).expect("tests lie in TARGET/PROFILE/deps").join("python/bin/python")
+        test.ancestors().nth(3).expect("tests lie in TARGET/PROFILE/deps").join("python/dev/venv/bin/python")
     });
     assert!(python.exists(), "{} is not there: run `make install-package`", python.display());
     python
