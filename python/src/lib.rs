@@ -7,6 +7,7 @@
 
 mod array;
 mod body;
+mod client;
 mod error;
 mod function;
 mod log;
@@ -21,6 +22,8 @@ use pyo3::prelude::*;
 mod _framelane {
     #[pymodule_export]
     use crate::body::Body;
+    #[pymodule_export]
+    use crate::client::{Answer, Pusher};
     #[pymodule_export]
     use crate::error::{Bad, Error, NotAdmitted};
     #[pymodule_export]

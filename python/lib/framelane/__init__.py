@@ -1,4 +1,4 @@
-"""Serve tasks from Python: a worker for Framelane's ordered task queue.
+"""Serve tasks from Python, and push them: a worker and a client for Framelane's ordered task queue.
 
     import framelane
 
@@ -14,8 +14,9 @@
 
 # First of all: it notes how this program was started, and whether as one of several processes.
 from framelane import _child  # noqa: F401  (isort: skip)
-from framelane._framelane import Bad, Body, Error, NotAdmitted
+from framelane._client import Client, Unanswered
+from framelane._framelane import Answer, Bad, Body, Error, NotAdmitted
 from framelane._serve import serve
 from framelane._task import Beside, task
 
-__all__ = ["Bad", "Beside", "Body", "Error", "NotAdmitted", "serve", "task"]
+__all__ = ["Answer", "Bad", "Beside", "Body", "Client", "Error", "NotAdmitted", "Unanswered", "serve", "task"]

@@ -78,24 +78,7 @@ impl Site {
     /// Starts Python with these arguments, told in the environment where the server is. Each worker has a name, and
     /// with it a state folder and a log of its own.
     pub fn python(&self, name: &str, args: &[&str]) -> Worker {
-        let home = self.folder.path().join(name);
-        std::fs::create_dir_all(&home).unwrap();
-        let log = home.join("log");
-        let process = Command::new(python())
-            .args(args)
-            .current_dir(&home)
-            .env("FRAMELANE_SERVER", &self.addr)
-            .env("FRAMELANE_TOKEN", self.token())
-            .env("PYTHONPATH", file("workers"))
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("FRAMELANE_LOG", "info")
-            .stdin(Stdio::null())
-            .stdout(File::create(home.join("out")).unwrap())
-            .stderr(File::create(&log).unwrap())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        Worker { process, log }
+        Worker::start(&self.folder.path().join(name), args, &self.addr, &self.token())
     }
 
     /// Starts a program of `workers/` and waits until it has joined, with so many processes.
@@ -207,6 +190,40 @@ pub struct Worker {
 }
 
 impl Worker {
+    /// Starts Python with these arguments, told in the environment where the server is, in a folder of its own.
+    pub fn start(home: &Path, args: &[&str], server: &str, token: &str) -> Worker {
+        std::fs::create_dir_all(home).unwrap();
+        let log = home.join("log");
+        let process = Command::new(python())
+            .args(args)
+            .current_dir(home)
+            .env("FRAMELANE_SERVER", server)
+            .env("FRAMELANE_TOKEN", token)
+            .env("PYTHONPATH", file("workers"))
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .env("FRAMELANE_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(File::create(home.join("out")).unwrap())
+            .stderr(File::create(&log).unwrap())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        Worker { process, log }
+    }
+
+    /// Waits until this is what it has printed.
+    pub async fn says(&mut self, text: &str) {
+        let said = timeout(WITHIN, async {
+            while self.out() != text {
+                if let Some(status) = self.process.try_wait().unwrap() {
+                    panic!("it ended with {status}:\n{}", self.log());
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        assert!(said.await.is_ok(), "it says nothing:\n{}", self.log());
+    }
+
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
