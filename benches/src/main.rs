@@ -66,10 +66,13 @@ fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> ExitCode {
-    if let Err(error) = server::log::start(&cli.log) {
-        eprintln!("framelane-bench: {error:#}");
-        return ExitCode::from(2);
-    }
+    let _logging = match worker::kit::Log::to_stderr(&cli.log).start() {
+        Ok(logging) => logging,
+        Err(error) => {
+            eprintln!("framelane-bench: {error}");
+            return ExitCode::from(2);
+        }
+    };
     let done = match cli.command {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 
 use crate::coordinator::Snapshot;
+use crate::dump::Dump;
 use crate::lane::{Label, Order};
 use crate::prepare::Work;
 use crate::room::Room;
@@ -45,6 +46,8 @@ pub(crate) enum Takings {
 pub(crate) enum Command {
     Open {
         policy: Policy,
+        /// For people.
+        key: Key,
         reply: oneshot::Sender<(FlowId, Arc<Room>)>,
     },
     Offer {
@@ -73,6 +76,9 @@ pub(crate) enum Command {
     Snapshot {
         flows: Vec<FlowId>,
         reply: oneshot::Sender<Snapshot>,
+    },
+    Dump {
+        reply: oneshot::Sender<Dump>,
     },
     Join {
         worker: WorkerId,

@@ -7,6 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::Stopped;
 use crate::command::Command;
+use crate::dump::Dump;
 use crate::flow::{Inlet, Outlet};
 use crate::lane::{Join, Order, Reporter, View};
 use crate::owner::Owner;
@@ -47,7 +48,7 @@ impl Coordinator {
     ) -> Result<(Inlet<P>, Outlet<P>), Stopped> {
         let close = self.permit().await?;
         let forget = self.permit().await?;
-        let (flow, room) = self.ask(|reply| Command::Open { policy, reply }).await?;
+        let (flow, room) = self.ask(|reply| Command::Open { policy, key: key.clone(), reply }).await?;
         let inlet = Inlet::new(flow, key, Arc::new(prepare), room, self.commands.clone(), close);
         Ok((inlet, Outlet::new(flow, self.commands.clone(), forget)))
     }
@@ -67,6 +68,11 @@ impl Coordinator {
     /// The books of these flows and every lane, all at one moment.
     pub async fn snapshot(&self, flows: Vec<FlowId>) -> Result<Snapshot, Stopped> {
         self.ask(|reply| Command::Snapshot { flows, reply }).await
+    }
+
+    /// Every flow and every lane at one moment, for people and their tools.
+    pub async fn dump(&self) -> Result<Dump, Stopped> {
+        self.ask(|reply| Command::Dump { reply }).await
     }
 
     /// One flow's books at one moment; none after its outlet is gone.

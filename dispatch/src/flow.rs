@@ -1,11 +1,13 @@
 //! Both ends of a flow: the [`Inlet`] offers, the [`Outlet`] takes in order.
 
 use std::marker::PhantomData;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::Duration;
 
 use queue::{Books, FlowId, Key, Seq, SourceCounts, Taken, Verdict};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep_until, timeout_at};
 use wire::Timings;
 
 use crate::Stopped;
@@ -21,7 +23,7 @@ pub struct Admission<I> {
     /// False for an item that passes without being worked on: it leaves in order as *not asked*.
     pub ask: bool,
     /// When it came into being; the flow's budget counts from here.
-    pub captured_at: Instant,
+    pub captured_at: std::time::Instant,
     /// What the source had counted when it made this item.
     pub source: SourceCounts,
 }
@@ -29,7 +31,7 @@ pub struct Admission<I> {
 impl<I> Admission<I> {
     /// An item to be worked on that came into being now, from a source that counts nothing.
     pub fn now(item: I) -> Self {
-        let captured_at = tokio::time::Instant::now().into_std();
+        let captured_at = Instant::now().into_std();
         Admission { item, ask: true, captured_at, source: SourceCounts::default() }
     }
 }
@@ -69,7 +71,18 @@ pub struct Inlet<P: Prepare> {
     room: Arc<Room>,
     commands: mpsc::Sender<Command>,
     close: Option<mpsc::OwnedPermit<Command>>,
+    pace: Option<Pace>,
 }
+
+/// A rate at which items are sent.
+struct Pace {
+    every: Duration,
+    /// When the next may go.
+    next: Instant,
+}
+
+/// How much of its rate a sender that was held up may catch up at once: about what a timer is late.
+const CATCH_UP: Duration = Duration::from_millis(5);
 
 impl<P: Prepare> Inlet<P> {
     pub(crate) fn new(
@@ -80,7 +93,7 @@ impl<P: Prepare> Inlet<P> {
         commands: mpsc::Sender<Command>,
         close: mpsc::OwnedPermit<Command>,
     ) -> Self {
-        Inlet { flow, key, prepare, next: Seq(0), room, commands, close: Some(close) }
+        Inlet { flow, key, prepare, next: Seq(0), room, commands, close: Some(close), pace: None }
     }
 
     /// Offers an item; a full flow hands it back.
@@ -92,8 +105,21 @@ impl<P: Prepare> Inlet<P> {
         self.admit(admission).await
     }
 
+    /// Sends at most one item in this time, on average: [`send`](Self::send) waits for the moment of each, so a
+    /// burst of items reaches the workers as an even stream. [`offer`](Self::offer) is not held up.
+    #[must_use]
+    pub fn paced(mut self, every: Duration) -> Self {
+        self.pace = Some(Pace { every, next: Instant::now() });
+        self
+    }
+
     /// Offers an item and waits while the flow is full. Dropping the future drops the item.
     pub async fn send(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
+        if let Some(pace) = &mut self.pace {
+            sleep_until(pace.next).await;
+            let earliest = Instant::now().checked_sub(CATCH_UP).unwrap_or(pace.next);
+            pace.next = pace.next.max(earliest) + pace.every;
+        }
         match self.room.one().await {
             Ok(place) => place.forget(),
             Err(why) => return Err(self.refused(admission, why)),
@@ -169,6 +195,9 @@ pub struct Outlet<P: Prepare> {
     flow: FlowId,
     batch: usize,
     waiting: std::vec::IntoIter<Taken<Item, Reply>>,
+    /// What was asked for and has not come yet. It is kept here, since the owner counts what it sends as taken,
+    /// also where the future that waited for it was dropped.
+    asked: Option<oneshot::Receiver<Takings>>,
     closed: Option<Box<Books>>,
     commands: mpsc::Sender<Command>,
     forget: Option<mpsc::OwnedPermit<Command>>,
@@ -185,6 +214,7 @@ impl<P: Prepare> Outlet<P> {
             flow,
             batch: 1,
             waiting: Vec::new().into_iter(),
+            asked: None,
             closed: None,
             commands,
             forget: Some(forget),
@@ -195,7 +225,7 @@ impl<P: Prepare> Outlet<P> {
     /// Takes up to `batch` places a request. A place counts as taken when it is fetched, so a
     /// larger batch costs that many places of back-pressure and saves round trips to the owner:
     /// one for video, some dozens for tasks of microseconds.
-    pub fn batched(mut self, batch: std::num::NonZeroUsize) -> Self {
+    pub fn batched(mut self, batch: NonZeroUsize) -> Self {
         self.batch = batch.get();
         self
     }
@@ -205,7 +235,8 @@ impl<P: Prepare> Outlet<P> {
         self.flow
     }
 
-    /// Waits for the next place. None after the last one, or once the queue has stopped.
+    /// Waits for the next place. None after the last one, or once the queue has stopped. A future that is
+    /// dropped loses nothing.
     pub async fn next(&mut self) -> Option<Done<P>> {
         loop {
             if let Some(taken) = self.waiting.next() {
@@ -214,14 +245,25 @@ impl<P: Prepare> Outlet<P> {
             if self.closed.is_some() {
                 return None;
             }
-            let (reply, takings) = oneshot::channel();
-            let command = Command::Take { flow: self.flow, max: self.batch, reply };
-            self.commands.send(command).await.ok()?;
-            match takings.await.ok()? {
+            if self.asked.is_none() {
+                let slot = self.commands.reserve().await.ok()?;
+                let (reply, takings) = oneshot::channel();
+                slot.send(Command::Take { flow: self.flow, max: self.batch, reply });
+                self.asked = Some(takings);
+            }
+            let takings = self.asked.as_mut()?.await;
+            self.asked = None;
+            match takings.ok()? {
                 Takings::Places(places) => self.waiting = places.into_iter(),
                 Takings::Closed(books) => self.closed = Some(books),
             }
         }
+    }
+
+    /// Takes places in groups, for what is done for many at a time, such as a write to a database: see
+    /// [`Batches`]. A group of more than one place wants [`batched`](Self::batched) as well.
+    pub fn in_batches(self, most: NonZeroUsize, within: Duration) -> Batches<P> {
+        Batches { outlet: self, most: most.get(), within, group: Vec::new(), until: None }
     }
 
     /// The books at the end of the flow; there once [`next`](Self::next) gave none for its end.
@@ -237,6 +279,44 @@ impl<P: Prepare> Outlet<P> {
         }
         let books = self.closed.take().map(|books| *books);
         (finish, books)
+    }
+}
+
+/// An outlet whose places come in groups, in order: as many as were asked for, or those that came within some
+/// time of the group's first, whichever is sooner.
+pub struct Batches<P: Prepare> {
+    outlet: Outlet<P>,
+    most: usize,
+    within: Duration,
+    group: Vec<Done<P>>,
+    /// When the group is given, full or not.
+    until: Option<Instant>,
+}
+
+impl<P: Prepare> Batches<P> {
+    /// Waits for the next group, of at least one place. None after the last one, or once the queue has stopped.
+    /// A future that is dropped loses nothing.
+    pub async fn next(&mut self) -> Option<Vec<Done<P>>> {
+        while self.group.len() < self.most {
+            let next = match self.until {
+                None => self.outlet.next().await,
+                Some(until) => match timeout_at(until, self.outlet.next()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
+            };
+            let Some(done) = next else { break };
+            self.until.get_or_insert_with(|| Instant::now() + self.within);
+            self.group.push(done);
+        }
+        self.until = None;
+        let group = std::mem::take(&mut self.group);
+        (!group.is_empty()).then_some(group)
+    }
+
+    /// The outlet, for its id and its last books.
+    pub fn outlet(&self) -> &Outlet<P> {
+        &self.outlet
     }
 }
 

@@ -27,6 +27,7 @@
 
 mod command;
 mod coordinator;
+pub mod dump;
 mod finish;
 mod flow;
 pub mod lane;
@@ -36,7 +37,7 @@ mod room;
 
 pub use coordinator::{Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};
-pub use flow::{Admission, Inlet, Outlet, Refusal, Refused};
+pub use flow::{Admission, Batches, Inlet, Outlet, Refusal, Refused};
 pub use prepare::{AnswerOf, JobOf, Link, Prepare, Unprepared};
 
 /// The queue has stopped: its driver was dropped.

@@ -6,12 +6,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use queue::{Answered, Books, FlowId, LaneId, Step};
+use queue::{Answered, Books, FlowId, Key, LaneId, Step};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use crate::command::{Command, Core, Offer, Report, Takings};
 use crate::coordinator::Snapshot;
+use crate::dump::Dump;
 use crate::lane::{HandOut, Label, Order, View};
 use crate::room::Room;
 
@@ -21,6 +22,8 @@ const REQUESTS_A_TURN: usize = 128;
 
 /// The owner's side of a flow.
 struct Flow {
+    /// For people.
+    key: Key,
     /// Places that the inlet may fill. Those it was given and has not filled are counted in `given`, so
     /// that no more is ever given than [`queue::Dispatcher::room`] says.
     room: Arc<Room>,
@@ -36,8 +39,8 @@ struct Flow {
 }
 
 impl Flow {
-    fn new(room: Arc<Room>) -> Self {
-        Flow { room, given: 0, stirred: false, parked_take: None, closed: None, forgotten: false }
+    fn new(key: Key, room: Arc<Room>) -> Self {
+        Flow { key, room, given: 0, stirred: false, parked_take: None, closed: None, forgotten: false }
     }
 
     /// Tells the inlet of the room that it does not know of yet.
@@ -204,10 +207,10 @@ impl Owner {
 
     fn carry_in(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Open { policy, reply } => {
+            Command::Open { policy, key, reply } => {
                 let flow = self.core.open(policy);
                 let room = Arc::new(Room::new());
-                let mut state = Flow::new(room.clone());
+                let mut state = Flow::new(key, room.clone());
                 state.give_room(self.core.room(flow));
                 self.flows.insert(flow, state);
                 if reply.send((flow, room)).is_err() {
@@ -228,6 +231,13 @@ impl Owner {
             Command::Snapshot { flows, reply } => {
                 let books = flows.iter().map(|flow| self.core.books(*flow)).collect();
                 let _ = reply.send(Snapshot { books, lanes: self.views() });
+            }
+            Command::Dump { reply } => {
+                let flows = self.flows.iter().filter_map(|(flow, state)| {
+                    let books = self.core.books(*flow)?;
+                    Some((*flow, state.key.clone(), state.closed.is_some(), books))
+                });
+                let _ = reply.send(Dump::new(flows.collect(), self.views()));
             }
             Command::Join { worker, label, keys, credit, orders, reply } => {
                 let lane = self.core.join(queue::Join { worker, keys, credit }, now);

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::backend::Backend;
 use crate::config::Config;
+use crate::control::Control;
 use crate::pool::Pool;
 use crate::stream::{self, Stream};
 
@@ -30,6 +31,10 @@ pub struct App {
     pool: Pool,
     web: Web,
     http: std::net::SocketAddr,
+    /// Cancelled by whoever may end it over HTTP.
+    asked: CancellationToken,
+    /// Removed last, since its end tells that all has ended.
+    _control: Control,
 }
 
 struct Web {
@@ -41,9 +46,11 @@ struct Web {
 pub async fn serve(config: Config, stop: CancellationToken) -> anyhow::Result<()> {
     let mut app = App::start(config).await?;
     println!("Framelane listens: {}", app.addresses());
+    let asked = app.asked.clone();
     let result = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(()),
+        () = asked.cancelled() => Ok(()),
         failed = app.failed() => Err(failed),
     };
     app.stop().await;
@@ -83,10 +90,25 @@ impl App {
         }
         let backend = Backend::new(coordinator.clone(), streams.clone(), zoo, pool.listener());
         let address = http.local_addr().context("http")?;
-        let stop = CancellationToken::new();
-        let serving = tokio::spawn(web::serve(http, Arc::new(backend), web::Config::default(), stop.clone()));
+        let control = Control::open(&config.state, address)?;
+        let (stop, asked) = (CancellationToken::new(), CancellationToken::new());
+        let shutdown = Some(control.shutdown(asked.clone()));
+        let web = web::Config { shutdown, ..web::Config::default() };
+        let serving = tokio::spawn(web::serve(http, Arc::new(backend), web, stop.clone()));
         let web = Web { stop, serving };
-        Ok(App { config, coordinator, streams, sources, running, rtsp, pool, web, http: address })
+        Ok(App {
+            config,
+            coordinator,
+            streams,
+            sources,
+            running,
+            rtsp,
+            pool,
+            web,
+            http: address,
+            asked,
+            _control: control,
+        })
     }
 
     /// The streams, in the config's order.

@@ -82,6 +82,17 @@ impl web::Backend for Backend {
         }
     }
 
+    async fn queues(&self) -> serde_json::Value {
+        let dump = self.coordinator.dump().await.ok();
+        let mut queues = serde_json::to_value(dump).unwrap_or_default();
+        let flows = queues.get_mut("flows").and_then(|flows| flows.as_array_mut());
+        for flow in flows.into_iter().flatten() {
+            let stream = self.streams.iter().find(|stream| flow["flow"] == stream.flow().get());
+            flow["stream"] = stream.map(|stream| stream.id()).into();
+        }
+        queues
+    }
+
     fn watch(&self, id: &str) -> Option<web::Pictures> {
         self.streams.iter().find(|stream| stream.id() == id).map(|stream| stream.watch())
     }

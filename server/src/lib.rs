@@ -9,6 +9,6 @@ pub mod app;
 mod backend;
 pub mod cli;
 pub mod config;
-pub mod log;
+mod control;
 mod pool;
 pub mod stream;

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use worker::kit::{Log, Profile};
 
 /// A real-time video ML streaming server: live video in, annotated live video out.
 #[derive(Parser)]
@@ -10,15 +11,18 @@ use clap::{Parser, Subcommand};
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What to log: `info`, `debug`, or a filter such as `framelane_media=debug,info`.
-    #[arg(long, global = true, env = "FRAMELANE_LOG", default_value = "info", value_name = "FILTER")]
-    log: String,
+    #[command(flatten)]
+    log: Log,
+    #[command(flatten)]
+    profile: Profile,
 }
 
 #[derive(Subcommand)]
 enum Command {
     /// Serve the streams of a config file until Ctrl-C.
     Serve(framelane_server::cli::Serve),
+    /// Tell a server that runs to stop, and wait until it has.
+    Stop(framelane_server::cli::Stop),
     /// Workers that dial in.
     #[command(subcommand)]
     Workers(framelane_server::cli::Workers),
@@ -32,16 +36,22 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let cli = Cli::parse();
-    if let Err(error) = framelane_server::log::start(&cli.log) {
-        eprintln!("framelane: {error:#}");
-        return ExitCode::from(2);
-    }
+    let begun = cli.log.start().map_err(anyhow::Error::from).and_then(|log| Ok((log, cli.profile.start()?)));
+    let (_logging, profiling) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            eprintln!("framelane: {error:#}");
+            return ExitCode::from(2);
+        }
+    };
     let done = match cli.command {
         Command::Serve(serve) => serve.run().await,
+        Command::Stop(stop) => stop.run(),
         Command::Workers(workers) => workers.run(),
         Command::Models(models) => models.run(),
         Command::Doctor(doctor) => doctor.run(),
     };
+    let done = done.and(profiling.finish().map_err(anyhow::Error::from));
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -64,6 +64,8 @@ const HOME: &[(&str, &str)] = &[
     ("redis", "framelane-wire"),
     ("lapin", "framelane-wire"),
     ("pyo3", "framelane-python"),
+    ("pprof", "framelane-worker"),
+    ("tracing-appender", "framelane-worker"),
     ("warp", "framelane-web"),
     ("jpeg", "framelane-models"),
     ("zune", "framelane-models"),

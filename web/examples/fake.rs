@@ -45,6 +45,10 @@ impl Backend for Fake {
         }
     }
 
+    async fn queues(&self) -> serde_json::Value {
+        serde_json::json!({ "flows": [], "lanes": [] })
+    }
+
     fn watch(&self, id: &str) -> Option<Pictures> {
         match id {
             "square" => Some(Pictures::new(self.latest.subscribe(), Arc::default(), ())),

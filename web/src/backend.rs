@@ -15,6 +15,9 @@ pub trait Backend: Send + Sync + 'static {
     /// must be quick: a message to the task that keeps the books, not a walk over the disk.
     fn snapshot(&self) -> impl Future<Output = Snapshot> + Send;
 
+    /// All that the queue holds, for people and their tools: an object whose lists are `flows` and `lanes`.
+    fn queues(&self) -> impl Future<Output = serde_json::Value> + Send;
+
     /// Starts to watch a stream's annotated pictures; none if there is no such stream. Pictures are made
     /// only while somebody watches: what this returns is one viewer, and dropping it ends that viewer.
     fn watch(&self, id: &str) -> Option<Pictures>;

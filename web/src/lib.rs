@@ -9,6 +9,8 @@
 //! | `/api/v1/streams`, `/api/v1/streams/{id}` | streams with their books, as JSON |
 //! | `/api/v1/workers` | who does the work, as JSON |
 //! | `/api/v1/refusals` | how many were refused that would be workers, by reason, as JSON |
+//! | `/api/v1/queues` | all that the queue holds: every flow's and every lane's counters, as JSON |
+//! | `POST /api/v1/shutdown` | ends the program, for who has its secret: see [`Shutdown`] |
 //! | `/streams/{id}/mjpeg` | the annotated video as motion JPEG |
 //! | `/streams/{id}/snapshot.jpg` | one picture of it |
 //! | `/metrics` | OpenMetrics text |
@@ -27,6 +29,8 @@ mod page;
 mod reply;
 mod routes;
 mod server;
+mod shutdown;
 
 pub use backend::{Backend, Picture, Pictures};
 pub use server::{Config, ServeError, serve};
+pub use shutdown::Shutdown;

@@ -14,6 +14,7 @@ use warp::{Filter, Reply};
 
 use crate::api::{Health, Snapshot};
 use crate::backend::Backend;
+use crate::shutdown::{self, Shutdown};
 use crate::{metrics, mjpeg, page, reply};
 
 /// What the routes share.
@@ -25,6 +26,8 @@ pub(crate) struct Shared<B> {
     pub(crate) snapshot_timeout: Duration,
     /// Ends the answers that do not end by themselves.
     pub(crate) stop: CancellationToken,
+    /// Who may end the program.
+    pub(crate) shutdown: Option<Shutdown>,
 }
 
 /// Every route. It answers whatever comes: a path or a method that is not there is answered in JSON too.
@@ -62,6 +65,19 @@ pub(crate) fn routes<B: Backend>(
         .and(shared.clone())
         .then(|shared: Arc<Shared<B>>| async move { reply::json(&shared.backend.snapshot().await.refusals) });
 
+    let queues = warp::path!("api" / "v1" / "queues")
+        .and(get())
+        .and(shared.clone())
+        .then(|shared: Arc<Shared<B>>| async move { reply::json(&shared.backend.queues().await) });
+
+    let shutdown = warp::path!("api" / "v1" / "shutdown")
+        .and(warp::method())
+        .and(warp::header::headers_cloned())
+        .and(shared.clone())
+        .map(|method, headers, shared: Arc<Shared<B>>| {
+            shutdown::answer(&method, &headers, shared.shutdown.as_ref())
+        });
+
     let mjpeg = warp::path!("streams" / String / "mjpeg").and(get()).and(shared.clone()).then(watch);
     let snapshot =
         warp::path!("streams" / String / "snapshot.jpg").and(get()).and(shared.clone()).then(snapshot);
@@ -74,6 +90,7 @@ pub(crate) fn routes<B: Backend>(
         .map(|shared: Arc<Shared<B>>| health(&shared.backend.ready()));
 
     let api = streams.or(stream).unify().or(workers).unify().or(refusals).unify();
+    let api = api.or(queues).unify().or(shutdown).unify();
     let pictures = mjpeg.or(snapshot).unify();
     let operation = metrics.or(healthz).unify().or(readyz).unify();
     let files = index.or(asset).unify();

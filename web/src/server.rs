@@ -24,6 +24,7 @@ use warp::reply::Response;
 use crate::backend::Backend;
 use crate::io::Impatient;
 use crate::routes::{self, Shared};
+use crate::shutdown::Shutdown;
 use crate::{guard, reply};
 
 /// How much of an answer waits in this process and in the kernel for one connection, in bytes each. More
@@ -50,6 +51,8 @@ pub struct Config {
     pub snapshot_timeout: Duration,
     /// How long answers under way may take to finish after the stop (default 2 s).
     pub grace: Duration,
+    /// Who may end the program by `POST /api/v1/shutdown` (default nobody).
+    pub shutdown: Option<Shutdown>,
 }
 
 impl Default for Config {
@@ -62,6 +65,7 @@ impl Default for Config {
             stall_timeout: Duration::from_secs(20),
             snapshot_timeout: Duration::from_secs(5),
             grace: Duration::from_secs(2),
+            shutdown: None,
         }
     }
 }
@@ -94,6 +98,7 @@ pub async fn serve<B: Backend>(
         viewers: Arc::new(Semaphore::new(config.max_viewers)),
         snapshot_timeout: config.snapshot_timeout,
         stop: stop.clone(),
+        shutdown: config.shutdown.clone(),
     });
     let routes = TowerToHyperService::new(warp::service(routes::routes(shared)));
     let config = Arc::new(config);

@@ -124,3 +124,10 @@ async fn health_and_metrics_are_for_machines() {
     assert!(text.contains("framelane_decoded_frames_total{stream=\"door\"} 0"), "{text}");
     assert!(text.ends_with("# EOF\n"));
 }
+
+#[tokio::test]
+async fn the_queues_are_json() {
+    let server = start(Config::default());
+    let queues = server.get("/api/v1/queues").await.json();
+    assert_eq!(queues, serde_json::json!({ "flows": [], "lanes": [] }));
+}

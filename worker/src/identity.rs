@@ -24,6 +24,7 @@ pub struct Seat {
     name: String,
     state: PathBuf,
     retry: (Duration, Duration),
+    retries: bool,
 }
 
 /// Why there is no identity.
@@ -49,7 +50,15 @@ impl Seat {
             name: name.into(),
             state: state.as_ref().to_owned(),
             retry: (Duration::from_millis(250), Duration::from_secs(5)),
+            retries: true,
         }
+    }
+
+    /// Whether a server that does not answer is asked again. Default true.
+    #[must_use]
+    pub fn retries(mut self, retries: bool) -> Self {
+        self.retries = retries;
+        self
     }
 
     /// The file that holds the identity.
@@ -89,7 +98,7 @@ impl Seat {
                     tracing::info!(worker = %identity.worker(), server = self.server, "enrolled");
                     return Ok(Papers::new(self.clone(), identity));
                 }
-                Err(error) if may_pass(&error) => {
+                Err(error) if self.retries && may_pass(&error) => {
                     let text = error.to_string();
                     if let Some(tries) = trouble.worth_saying(&text, Instant::now()) {
                         tracing::warn!(tries, "cannot enrol yet, will try again: {text}");

@@ -28,6 +28,7 @@
 
 mod args;
 mod log;
+mod profile;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -40,7 +41,8 @@ use crate::identity::{Papers, Seat, SeatError};
 use crate::{Host, Registry, host, node, signals, watchdog};
 
 pub use args::Args;
-pub use log::{Log, LogError};
+pub use log::{Log, LogError, Logging};
+pub use profile::{Profile, ProfileError, Profiling};
 
 /// Ended since the server does not let this worker in, and a person must give it another token: to be
 /// started again would not help. As `EX_NOPERM` of sysexits.h.
@@ -82,6 +84,9 @@ pub enum Error {
     /// The log could not be opened.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// There is no profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
 }
 
 impl Program {
@@ -116,7 +121,8 @@ impl Program {
         self,
         open: impl FnOnce() -> Result<Registry, BoxError> + Send + 'static,
     ) -> Result<(), Error> {
-        self.args.log.start()?;
+        let _logging = self.args.log.start()?;
+        let profiling = self.args.profile.start()?;
         let system = |what| move |source| Error::System { what, source };
         // One thread for the connection, which is one task's work; jobs have threads of their own. A second one
         // would only cost each job a switch from one to the other.
@@ -124,10 +130,12 @@ impl Program {
             .enable_all()
             .build()
             .map_err(system("no runtime for the connection"))?;
-        runtime.block_on(async {
+        let done = runtime.block_on(async {
             let stop = signals::stop().map_err(system("signals cannot be caught"))?;
             self.run(open, stop).await
-        })
+        });
+        profiling.finish()?;
+        done
     }
 
     /// As [`main`](Self::main), in the caller's runtime and until `stop`; a job that hangs ends the process.
@@ -140,6 +148,7 @@ impl Program {
         stop: CancellationToken,
     ) -> Result<(), Error> {
         let seat = Seat::new(&self.args.server, self.args.name(), &self.args.state);
+        let seat = seat.retries(self.args.retries());
         // First what is quick to find out: a worker that may not enter need not load its models.
         let papers = seat.take(self.args.token.clone(), &stop).await;
         if stop.is_cancelled() {

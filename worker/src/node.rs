@@ -35,6 +35,8 @@ pub struct Config {
     pub abilities: Vec<String>,
     /// Whether to connect again when the connection is lost. Default true.
     pub reconnect: bool,
+    /// Whether a try to connect that fails is made again. Default true.
+    pub retry: bool,
     /// The first wait before another try; it doubles from there. Default 250 ms.
     pub retry_first: Duration,
     /// The longest wait before another try. Default 5 s.
@@ -54,6 +56,7 @@ impl Config {
             credit: None,
             abilities: Vec::new(),
             reconnect: true,
+            retry: true,
             retry_first: Duration::from_millis(250),
             retry_most: Duration::from_secs(5),
             drain_within: Duration::from_secs(30),
@@ -201,7 +204,7 @@ async fn work(
                     backoff.reset();
                 }
             }
-            Err(error) if may_pass(&error) => {
+            Err(error) if config.retry && may_pass(&error) => {
                 let text = error.to_string();
                 if let Some(tries) = trouble.worth_saying(&text, Instant::now()) {
                     tracing::warn!(tries, "cannot connect yet, will try again: {text}");

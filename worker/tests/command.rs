@@ -1,5 +1,6 @@
 //! `framelane-worker` as a person runs it: in at the first try, out on a signal, and clear about what is
 //! wrong.
+#![cfg(unix)]
 
 mod support;
 
@@ -88,6 +89,55 @@ async fn it_enrols_once_serves_its_models_and_leaves_on_sigterm() {
     assert_eq!(peer.worker(), identity, "the identity on disk is the one that it got");
     again.signal(Signal::SIGTERM);
     assert!(again.ended().await.success(), "{}", again.heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_logs_to_a_file_and_draws_where_its_time_went() {
+    let server = Server::start();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, profile) = (folder.path().join("log"), folder.path().join("profile.svg"));
+    fs::write(&log, "from before\n").expect("written");
+    let arguments = Arguments::new(&server.listener.local_addr().to_string(), &folder.path().join("state"));
+    let (token, log_file, graph) = (server.token(), text(&log), text(&profile));
+    let mut worker = arguments.start(&["--token", &token, "--log-file", &log_file, "--profile", &graph]);
+    let (_peer, _events) = server.peer().await;
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.ended().await.success(), "{}", worker.heard);
+    assert_eq!(worker.heard, "", "all of it is in the file");
+    let said = fs::read_to_string(&log).expect("the log");
+    assert!(
+        said.starts_with("from before\n") && said.contains("enrolled") && said.contains("drain"),
+        "{said}"
+    );
+    assert!(fs::read_to_string(&profile).expect("the graph").starts_with("<svg"));
+    assert!(folder.path().join("profile.svg.folded").exists());
+
+    let mut nowhere = arguments.start(&["--log-file", "no/such/folder/log"]);
+    assert_eq!(nowhere.ended().await.code(), Some(1));
+    assert!(nowhere.heard.contains("--log-file no/such/folder/log"), "{}", nowhere.heard);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_retrying_it_ends_when_the_server_is_not_there() {
+    let server = Server::start();
+    let (token, address) = (server.token(), server.listener.local_addr().to_string());
+    let state = tempfile::tempdir().expect("a folder");
+    let arguments = Arguments::new(&address, state.path());
+    let mut enrolled = arguments.start(&["--token", &token]);
+    let (peer, _events) = server.peer().await;
+    enrolled.signal(Signal::SIGTERM);
+    assert!(enrolled.ended().await.success(), "{}", enrolled.heard);
+    drop(peer);
+    server.listener.close().await;
+    drop(server);
+
+    // One that could connect, and one that would have to enrol first.
+    let other = tempfile::tempdir().expect("a folder");
+    let stranger = Arguments::new(&address, other.path());
+    for mut worker in [arguments.start(&["--no-retry"]), stranger.start(&["--no-retry", "--token", &token])] {
+        assert_eq!(worker.ended().await.code(), Some(1), "{}", worker.heard);
+        assert!(worker.heard.contains(&address), "{}", worker.heard);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn main(args: Args) -> anyhow::Result<()> {
-    args.log.start()?;
+    let _logging = args.log.start()?;
     tokio::runtime::Runtime::new().context("no threads")?.block_on(run(args))
 }
 

@@ -47,7 +47,7 @@ const SHOWN: usize = 10;
 const TOGETHER: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
 
 pub(crate) fn main(args: Args) -> anyhow::Result<()> {
-    args.log.start()?;
+    let _logging = args.log.start()?;
     tokio::runtime::Runtime::new().context("no threads")?.block_on(run(args))
 }
 

@@ -2,12 +2,9 @@
 
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
-use std::process;
 
 use anyhow::Context;
 use clap::Args;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio_util::sync::CancellationToken;
 
 use crate::app;
 use crate::config::Config;
@@ -42,15 +39,10 @@ pub struct Serve {
 }
 
 impl Serve {
-    /// Serves until a signal.
+    /// Serves until a signal, or until it is told to stop.
     pub async fn run(self) -> anyhow::Result<()> {
         let config = self.config()?;
-        let stop = CancellationToken::new();
-        tokio::spawn(signals(
-            signal(SignalKind::interrupt()).context("cannot listen for Ctrl-C")?,
-            signal(SignalKind::terminate()).context("cannot listen for SIGTERM")?,
-            stop.clone(),
-        ));
+        let stop = worker::signals::stop().context("signals cannot be caught")?;
         app::serve(config, stop).await
     }
 
@@ -76,22 +68,6 @@ impl Serve {
         config.check()?;
         Ok(config)
     }
-}
-
-/// The first signal asks for a stop; the second does not wait for it.
-async fn signals(mut interrupt: Signal, mut terminate: Signal, stop: CancellationToken) {
-    let mut next = async || {
-        tokio::select! {
-            _ = interrupt.recv() => "Ctrl-C",
-            _ = terminate.recv() => "SIGTERM",
-        }
-    };
-    let first = next().await;
-    tracing::info!(signal = first, "stopping: frames in flight may finish; again to stop at once");
-    stop.cancel();
-    let second = next().await;
-    tracing::warn!(signal = second, "stopped at once; frames in flight are lost");
-    process::exit(130);
 }
 
 /// Reads `HOST:PORT`.

@@ -42,6 +42,10 @@ impl Backend for Fake {
         Snapshot { streams: vec![stream], workers: Vec::new(), refusals }
     }
 
+    async fn queues(&self) -> serde_json::Value {
+        serde_json::json!({ "flows": [], "lanes": [] })
+    }
+
     fn watch(&self, id: &str) -> Option<Pictures> {
         if id != "door" {
             return None;

@@ -22,6 +22,7 @@ mod own;
 mod register;
 mod renew;
 mod role;
+mod secret;
 mod token;
 
 pub(crate) use authority::unix_now;
@@ -37,6 +38,7 @@ pub(crate) use register::Record;
 pub use renew::RenewError;
 pub(crate) use renew::serve as serve_renewal;
 pub use role::{NoSuchRole, Role};
+pub use secret::{Secret, write_private};
 pub use token::{Token, TokenOptions, TokenParseError};
 
 use queue::WorkerId;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::log::Log;
+use super::profile::Profile;
 use crate::identity::Token;
 use crate::{host, node};
 
@@ -44,8 +45,16 @@ pub struct Args {
     /// End when the connection is lost, instead of connecting again.
     #[arg(long)]
     once: bool,
+    /// End also when the first try to reach the server fails, instead of trying again for as long as it takes.
+    #[arg(long, env = "FRAMELANE_WORKER_NO_RETRY", overrides_with = "retry")]
+    no_retry: bool,
+    /// Connect again for as long as it takes, which is the default: takes a --no-retry or --once back.
+    #[arg(long, overrides_with_all = ["no_retry", "once"])]
+    retry: bool,
     #[command(flatten)]
     pub(super) log: Log,
+    #[command(flatten)]
+    pub(super) profile: Profile,
 }
 
 impl Args {
@@ -62,7 +71,19 @@ impl Args {
     pub(super) fn node(&self, abilities: Vec<String>) -> node::Config {
         let defaults = node::Config::new(self.server.clone(), self.name());
         let wire = wire::node::Config { shared_memory: !self.no_shared_memory, ..defaults.wire };
-        node::Config { wire, credit: self.credit, abilities, reconnect: !self.once, ..defaults }
+        node::Config {
+            wire,
+            credit: self.credit,
+            abilities,
+            reconnect: !self.once && self.retries(),
+            retry: self.retries(),
+            ..defaults
+        }
+    }
+
+    /// Whether a server that does not answer is tried again.
+    pub(super) fn retries(&self) -> bool {
+        !self.no_retry
     }
 
     /// What people see this worker as.
@@ -125,6 +146,20 @@ mod tests {
         for bad in ["127.0.0.1", ":4433", "gate:0", "gate:99999", "gate:", ""] {
             assert!(server(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_last_word_on_retrying_counts() {
+        let node = |words: &[&str]| {
+            let words = ["program", "--server", "a:1"].iter().chain(words);
+            Program::parse_from(words).worker.node(Vec::new())
+        };
+        let told = |words: &[&str]| (node(words).retry, node(words).reconnect);
+        assert_eq!(told(&[]), (true, true));
+        assert_eq!(told(&["--once"]), (true, false));
+        assert_eq!(told(&["--no-retry"]), (false, false));
+        assert_eq!(told(&["--no-retry", "--retry"]), (true, true));
+        assert_eq!(told(&["--once", "--retry"]), (true, true));
     }
 
     #[test]
