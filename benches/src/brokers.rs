@@ -129,6 +129,21 @@ impl Broker {
         Ok(redis::from_redis_value(said)?)
     }
 
+    /// How many jobs of a key lie there; those in workers' hands count on Redis alone.
+    pub async fn jobs(&self, key: &Key) -> anyhow::Result<u64> {
+        if self.kind == Kind::Redis {
+            return Ok(self.redis(&["XLEN", &format!("framelane:jobs:{key}")]).await?.parse()?);
+        }
+        let connection = lapin::Connection::connect(&self.address(), Default::default()).await?;
+        let channel = connection.create_channel().await?;
+        let passive = lapin::options::QueueDeclareOptions::default().passive();
+        let queue = format!("framelane.jobs.{key}");
+        let queue = channel.queue_declare(queue.into(), passive, Default::default()).await?;
+        let jobs = queue.message_count().into();
+        connection.close(200, "done".into()).await?;
+        Ok(jobs)
+    }
+
     /// Lays any bytes where a key's jobs lie.
     pub async fn put_in(&self, key: &Key, bytes: &[u8]) -> anyhow::Result<()> {
         if self.kind == Kind::Redis {

@@ -13,12 +13,13 @@ use std::time::Duration;
 
 use anyhow::Context;
 use bytes::Bytes;
-use dispatch::{Admission, Inlet, Outlet, Refusal};
-use queue::{Books, FlowId, Policy, SourceCounts};
+use dispatch::{Admission, Inlet, Outlet, Refusal, lane};
+use queue::{Books, FlowId, Policy, SourceCounts, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::pool::Pool;
 use crate::tally::Seen;
@@ -39,6 +40,9 @@ pub struct Args {
     /// Bytes of each item of the lossless flow.
     #[arg(long, value_name = "BYTES", default_value_t = 20_000)]
     body: usize,
+    /// A broker with workers behind it, beside those that dial in.
+    #[arg(long, value_name = "URL")]
+    broker: Option<wire::broker::Url>,
     /// Bodies travel over QUIC even to workers on this host.
     #[arg(long)]
     no_shared_memory: bool,
@@ -127,6 +131,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let writing = std::thread::spawn(move || write(lines));
     let _ = say.send(Said::Ready { quic: pool.addr(), token: pool.token()? });
 
+    let (stop_broker, brokers) = (CancellationToken::new(), TaskTracker::new());
+    if let Some(url) = args.broker {
+        let lane = lane::broker::Config::new(url, "bench", WorkerId(1), vec![Work::key()]);
+        brokers.spawn(lane::broker::run(pool.coordinator.clone(), lane, stop_broker.clone()));
+    }
     let stop = CancellationToken::new();
     let mut flows = Vec::new();
     let mut ids = Vec::new();
@@ -163,6 +172,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     reading.abort();
     // Its sender must be gone before the writer ends.
     let _ = reading.await;
+    stop_broker.cancel();
+    brokers.close();
+    brokers.wait().await;
     pool.stop().await;
     drop(say);
     tokio::task::spawn_blocking(move || writing.join()).await.ok();

@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::{Processor, Unprocessed};
 use worker::identity::{Papers, Seat, Token};
-use worker::{Host, Registry, host, node, watchdog};
+use worker::{Host, Registry, broker, host, node, watchdog};
 
 pub use fault::Fault;
 
@@ -30,14 +30,17 @@ use crate::work::{Answer, Job, Work, reply};
 #[derive(clap::Args, Clone)]
 pub struct Args {
     /// The server, HOST:PORT.
-    #[arg(long, value_name = "HOST:PORT")]
-    server: String,
+    #[arg(long, value_name = "HOST:PORT", required_unless_present = "broker", requires = "state")]
+    server: Option<String>,
+    /// A broker, instead of a server.
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    broker: Option<wire::broker::Url>,
     /// Lets it in the first time.
     #[arg(long, value_name = "TOKEN")]
     token: Option<Token>,
     /// Where the identity is kept, one folder for each connection.
     #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    state: Option<PathBuf>,
     /// For people.
     #[arg(long, value_name = "NAME", default_value = "bench")]
     name: String,
@@ -86,33 +89,59 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 
 async fn one(args: &Args, number: u32, stop: CancellationToken) -> anyhow::Result<()> {
     let name = format!("{}-{number}", args.name);
-    let seat = Seat::new(&args.server, &name, args.state.join(number.to_string()));
+    let Some((server, state)) = args.server.as_ref().zip(args.state.as_ref()) else {
+        return behind_broker(args, name, stop).await;
+    };
+    let seat = Seat::new(server, &name, state.join(number.to_string()));
     let papers = seat.take(args.token.clone(), &stop).await?;
     if args.fault.is_below_the_protocol() {
         let credit = args.credit.map_or(2, NonZeroU32::get);
         let seed = args.seed.wrapping_add(number.into());
-        let rogue =
-            rogue::Rogue { server: &args.server, identity: &papers.identity(), name: &name, credit, seed };
+        let rogue = rogue::Rogue { server, identity: &papers.identity(), name: &name, credit, seed };
         return rogue.run(args.fault, Duration::from_secs_f64(args.service_ms / 1e3), stop).await;
     }
-    honest(args, name, &papers, stop).await
+    honest(args, server, name, &papers, stop).await
 }
 
-async fn honest(args: &Args, name: String, papers: &Papers, stop: CancellationToken) -> anyhow::Result<()> {
+fn host(args: &Args) -> anyhow::Result<Arc<Host>> {
     let sleeper =
         Sleeper { service: Duration::from_secs_f64(args.service_ms / 1e3), fault: args.fault, done: 0 };
     let mut registry = Registry::new();
     registry.serve(Work::key(), move || Ok::<_, Infallible>(sleeper.clone()))?;
     registry.serve(CountWords::key(), || Ok::<_, Infallible>(Counter))?;
     let config = host::Config { threads: args.threads, waiting: 1024, ..host::Config::default() };
-    let host = Arc::new(Host::start(&registry, config)?);
+    Ok(Arc::new(Host::start(&registry, config)?))
+}
+
+async fn behind_broker(args: &Args, name: String, stop: CancellationToken) -> anyhow::Result<()> {
+    let url = args.broker.clone().context("--server or --broker")?;
+    let config = broker::Config {
+        credit: args.credit,
+        drain_within: Duration::from_secs(2),
+        retry_first: Duration::from_millis(50),
+        retry_most: Duration::from_millis(500),
+        // Killed workers are what tests wait for.
+        dead_after: Duration::from_secs(1),
+        ..broker::Config::new(url, name)
+    };
+    Ok(broker::run(&config, host(args)?, stop).await?)
+}
+
+async fn honest(
+    args: &Args,
+    server: &str,
+    name: String,
+    papers: &Papers,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let host = host(args)?;
     let node = node::Config {
         credit: args.credit,
         drain_within: Duration::from_secs(2),
         // A server that was started again is found within a second.
         retry_first: Duration::from_millis(50),
         retry_most: Duration::from_millis(500),
-        ..node::Config::new(&args.server, name)
+        ..node::Config::new(server, name)
     };
     tokio::select! {
         worked = node::run(&node, papers, Arc::clone(&host), stop) => Ok(worked?),

@@ -51,7 +51,12 @@ impl Backend {
         api::Worker {
             id: view.worker.to_string(),
             name: view.label.name,
-            kind: if view.label.kind == "quic" { api::WorkerKind::Quic } else { api::WorkerKind::Local },
+            kind: match view.label.kind {
+                "quic" => api::WorkerKind::Quic,
+                "redis" => api::WorkerKind::Redis,
+                "amqp" => api::WorkerKind::Amqp,
+                _ => api::WorkerKind::Local,
+            },
             remote: view.label.remote.map(|remote| remote.to_string()),
             shared_memory: view.label.shared_memory,
             keys: keys.collect(),

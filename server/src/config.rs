@@ -1,5 +1,6 @@
 //! The config file and the flags that override it, checked in full before anything binds.
 
+mod broker;
 mod check;
 mod parse;
 mod rate;
@@ -11,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use broker::Broker;
 pub use check::Invalid;
 pub use parse::ReadError;
 pub use rate::ModelRate;
@@ -37,6 +39,8 @@ pub struct Config {
     pub local_workers: u32,
     /// How long a stop waits for frames in flight, in milliseconds. Default 5000.
     pub grace_ms: u64,
+    /// Brokers with workers behind them, beside the workers that dial in.
+    pub broker: Vec<Broker>,
     /// The streams, by id: letters, digits, `-` and `_`.
     pub streams: BTreeMap<String, Stream>,
 }
@@ -53,6 +57,7 @@ impl Default for Config {
             onnxruntime: None,
             local_workers: 0,
             grace_ms: 5000,
+            broker: Vec::new(),
             streams: BTreeMap::new(),
         }
     }

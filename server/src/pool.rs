@@ -1,4 +1,4 @@
-//! The workers: those that dial in over QUIC, and threads of this process.
+//! The workers: those that dial in over QUIC, those behind brokers, and threads of this process.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +15,7 @@ use queue::{Key, ModelHash, TaskName, WorkerId};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use wire::identity::Authority;
 use wire::server::Listener;
 use wire::{Factory, Task};
@@ -33,6 +34,13 @@ pub(crate) struct Pool {
     quic: SocketAddr,
     accepting: JoinHandle<()>,
     local: Option<Local>,
+    brokers: Brokers,
+}
+
+/// Lanes to brokers.
+struct Brokers {
+    stop: CancellationToken,
+    lanes: TaskTracker,
 }
 
 struct Local {
@@ -55,6 +63,7 @@ impl Pool {
         let listener =
             Listener::bind(config.quic, authority, quic).context("quic (--quic, FRAMELANE_QUIC)")?;
         let listener = Arc::new(listener);
+        let brokers = start_brokers(config, &models, coordinator)?;
         let local = match NonZeroU32::new(config.local_workers) {
             Some(threads) => Some(start_local(config, threads, models, coordinator.clone()).await?),
             None => None,
@@ -62,7 +71,7 @@ impl Pool {
         let quic = listener.local_addr();
         let lanes = lane::quic::Config { max_credit, ..Default::default() };
         let accepting = tokio::spawn(lane::quic::accept(coordinator.clone(), Arc::clone(&listener), lanes));
-        Ok(Pool { listener, quic, accepting, local })
+        Ok(Pool { listener, quic, accepting, local, brokers })
     }
 
     /// Where workers dial in, with the real port.
@@ -81,11 +90,69 @@ impl Pool {
         self.listener.drain(LEAVE).await;
         self.listener.close().await;
         let _ = self.accepting.await;
+        self.brokers.stop.cancel();
+        self.brokers.lanes.close();
+        if tokio::time::timeout(LEAVE, self.brokers.lanes.wait()).await.is_err() {
+            tracing::warn!("a broker does not say goodbye; what this server left there expires");
+        }
         if let Some(local) = self.local {
             local.stop.cancel();
             let _ = local.running.await;
         }
     }
+}
+
+/// Starts a lane to each broker. One that cannot be reached is no reason not to serve.
+fn start_brokers(config: &Config, models: &[Model], coordinator: &Coordinator) -> anyhow::Result<Brokers> {
+    let brokers = Brokers { stop: CancellationToken::new(), lanes: TaskTracker::new() };
+    // Dropped on an error, with the lanes that run.
+    let guard = brokers.stop.clone().drop_guard();
+    let task = TaskName::new(Detect::NAME).expect("the task's own name is well formed");
+    // The same for all: workers of ours read these.
+    let abilities = [READS_JPEG, READS_RGB].map(str::to_owned).to_vec();
+    for (broker, worker) in config.broker.iter().zip(LOCAL.get() + 1..) {
+        let unknown = |name: &&String| !models.iter().any(|model| folder(model) == Some(name));
+        if let Some(unknown) = broker.models.iter().flatten().find(unknown) {
+            anyhow::bail!("broker {}: models: no stream uses a model `{unknown}`", broker.url);
+        }
+        let wanted = |model: &&Model| match &broker.models {
+            Some(names) => folder(model).is_some_and(|folder| names.iter().any(|name| name == folder)),
+            None => true,
+        };
+        let mut keys: Vec<Key> = Vec::new();
+        for model in models.iter().filter(wanted) {
+            let key = Key::model(task.clone(), ModelHash(model.hash));
+            if !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        if keys.is_empty() {
+            tracing::warn!(broker = %broker.url, "no stream uses a model, so there is nothing for this broker");
+            continue;
+        }
+        let mut lane = lane::broker::Config::new(broker.url.clone(), machine(), WorkerId(worker), keys);
+        lane.credit = broker.credit;
+        lane.abilities = abilities.clone();
+        let (coordinator, stop) = (coordinator.clone(), brokers.stop.clone());
+        brokers.lanes.spawn(async move {
+            if let Err(stopped) = lane::broker::run(coordinator, lane, stop).await {
+                tracing::debug!(%stopped, "a broker's lane let go");
+            }
+        });
+    }
+    guard.disarm();
+    Ok(brokers)
+}
+
+/// The name that streams use.
+fn folder(model: &Model) -> Option<&str> {
+    model.dir.file_name()?.to_str()
+}
+
+/// What people who look into a broker see this server as.
+fn machine() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname");
+    name.map(|name| name.trim().to_owned()).ok().filter(|name| !name.is_empty()).unwrap_or("server".into())
 }
 
 async fn start_local(

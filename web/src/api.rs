@@ -252,6 +252,10 @@ pub enum WorkerKind {
     Quic,
     /// In the server's own process.
     Local,
+    /// All those behind a Redis.
+    Redis,
+    /// All those behind a RabbitMQ.
+    Amqp,
 }
 
 impl WorkerKind {
@@ -260,6 +264,8 @@ impl WorkerKind {
         match self {
             WorkerKind::Quic => "quic",
             WorkerKind::Local => "local",
+            WorkerKind::Redis => "redis",
+            WorkerKind::Amqp => "amqp",
         }
     }
 }

@@ -27,6 +27,8 @@
 //! ```
 
 mod args;
+#[cfg(any(feature = "redis", feature = "amqp"))]
+mod brokers;
 mod log;
 mod profile;
 
@@ -34,10 +36,11 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::BoxError;
 
-use crate::identity::{Papers, Seat, SeatError};
+use crate::identity::{Papers, Seat, SeatError, Token};
 use crate::{Host, Registry, host, node, signals, watchdog};
 
 pub use args::Args;
@@ -147,14 +150,21 @@ impl Program {
         open: impl FnOnce() -> Result<Registry, BoxError> + Send + 'static,
         stop: CancellationToken,
     ) -> Result<(), Error> {
-        let seat = Seat::new(&self.args.server, self.args.name(), &self.args.state);
-        let seat = seat.retries(self.args.retries());
         // First what is quick to find out: a worker that may not enter need not load its models.
-        let papers = seat.take(self.args.token.clone(), &stop).await;
-        if stop.is_cancelled() {
-            return Ok(());
-        }
-        let papers = papers?;
+        let admission = match &self.args.server {
+            Some(server) => {
+                let seat = Seat::new(server, self.args.name(), &self.args.state);
+                let seat = seat.retries(self.args.retries());
+                let token = self.args.token.clone();
+                let papers = seat.take(token.clone(), &stop).await;
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+                let node = self.args.node(server, self.abilities.clone());
+                Some(Admission { node, seat, papers: papers?, token })
+            }
+            None => None,
+        };
         let threads = self.args.host();
         // What loads is loaded while the worker joins: the server hands it what no other has room for.
         let opened = tokio::task::spawn_blocking(move || -> Result<Host, Error> {
@@ -166,33 +176,60 @@ impl Program {
             host = opened => host.map_err(|panic| Error::Registry(panic.into()))??,
         };
         let host = Arc::new(host);
-        let worked = self.work(papers, &seat, &host, &stop).await;
+        let worked = tokio::select! {
+            worked = self.work(admission, &host, &stop) => worked,
+            hung = watch(&host, self.args.hang_after()) => end_hung(&hung),
+        };
         quiet(host).await;
         worked
     }
 
+    /// Works for the server and for all brokers, until each of them is done or one ends for good.
     async fn work(
-        self,
-        mut papers: Papers,
-        seat: &Seat,
+        &self,
+        admission: Option<Admission>,
         host: &Arc<Host>,
         stop: &CancellationToken,
     ) -> Result<(), Error> {
-        let hang_after = self.args.hang_after();
-        let node = self.args.node(self.abilities);
-        let mut token = self.args.token;
+        let mut serving = JoinSet::new();
+        if let Some(admission) = admission {
+            serving.spawn(admission.work(Arc::clone(host), stop.clone()));
+        }
+        #[cfg(any(feature = "redis", feature = "amqp"))]
+        for broker in self.args.brokers() {
+            let (host, stop) = (Arc::clone(host), stop.clone());
+            serving.spawn(async move { Ok(crate::broker::run(&broker, host, stop).await?) });
+        }
+        let mut worked = Ok(());
+        while let Some(ended) = serving.join_next().await {
+            worked = ended.unwrap_or_else(|panic| Err(Error::Registry(panic.into())));
+            if worked.is_err() {
+                break;
+            }
+        }
+        serving.shutdown().await;
+        worked
+    }
+}
+
+/// How a worker gets in at its server.
+struct Admission {
+    node: node::Config,
+    seat: Seat,
+    papers: Papers,
+    token: Option<Token>,
+}
+
+impl Admission {
+    async fn work(mut self, host: Arc<Host>, stop: CancellationToken) -> Result<(), Error> {
         loop {
-            let worked = tokio::select! {
-                worked = node::run(&node, &papers, Arc::clone(host), stop.clone()) => worked,
-                hung = watch(host, hang_after) => end_hung(&hung),
-            };
-            match worked {
+            match node::run(&self.node, &self.papers, Arc::clone(&host), stop.clone()).await {
                 Ok(()) => return Ok(()),
-                Err(error) if error.needs_enrolment() => match token.take() {
+                Err(error) if error.needs_enrolment() => match self.token.take() {
                     // The identity on disk is of no use there. A token was given, so it is meant to be used.
                     Some(token) => {
                         tracing::warn!(%error, "enrolling again with the token");
-                        papers = seat.enrol(&token, stop).await?;
+                        self.papers = self.seat.enrol(&token, &stop).await?;
                     }
                     None => return Err(error.into()),
                 },

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use framelane_worker::{kit, zoo};
 
-/// A Framelane worker: runs models for a server that it dials in to.
+/// A Framelane worker: runs models for a server that it dials in to, for all servers behind a broker, or both.
 ///
-/// The first time it needs a token (`framelane workers token` on the server makes one); from then on the
-/// identity in its state folder is enough.
+/// For a server it needs a token the first time (`framelane workers token` on the server makes one); from then
+/// on the identity in its state folder is enough.
 #[derive(Debug, Parser)]
 #[command(name = "framelane-worker", version)]
 struct Config {

@@ -1,6 +1,7 @@
 //! Broker lanes on real brokers: what is killed, emptied, late or dead on the way costs no place.
 
 mod lane;
+mod pool;
 mod support;
 mod wire_ends;
 
@@ -32,6 +33,7 @@ on_redis! {
     wire_ends::late_jobs_are_dropped,
     wire_ends::jobs_of_a_session_that_is_over_are_dropped,
     wire_ends::what_cannot_be_read_is_dropped,
+    pool::three_servers_share_four_workers_and_one_of_each_is_killed,
 }
 
 /// A RabbitMQ takes seconds, so one does for all.
@@ -54,6 +56,7 @@ async fn rabbitmq() {
         wire_ends::what_cannot_be_read_is_dropped,
         lane::a_broker_that_is_killed_and_comes_back_loses_nothing,
         lane::while_the_broker_is_away_another_lane_serves,
+        pool::three_servers_share_four_workers_and_one_of_each_is_killed,
     }
     broker.stop().await.expect("it ends");
 }

@@ -34,6 +34,14 @@ pub enum Invalid {
     /// More local workers than any machine has cores.
     #[error("local_workers = {0}: at most 256")]
     LocalWorkers(u32),
+    /// One field of one broker. The broker is named without its password.
+    #[error("broker {broker}: {problem}")]
+    Broker {
+        /// Its address.
+        broker: wire::broker::Url,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
 }
 
 /// The largest side of an output: what H.264 level 6 can carry.
@@ -45,6 +53,9 @@ const WEIGHT_MAX: u32 = 1000;
 /// The most frames a stream may hold: at 1080p about three gigabytes.
 const HELD_MAX: usize = 1024;
 
+/// The largest credit of a broker: as many frames wait in it.
+const CREDIT_MAX: u32 = 4096;
+
 pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     for (what, address) in [("http", config.http), ("rtsp", config.rtsp)] {
         if !address.ip().is_loopback() {
@@ -53,6 +64,15 @@ pub(super) fn check(config: &Config) -> Result<(), Invalid> {
     }
     if config.local_workers > 256 {
         return Err(Invalid::LocalWorkers(config.local_workers));
+    }
+    for (at, broker) in config.broker.iter().enumerate() {
+        let refuse = |problem: String| Err(Invalid::Broker { broker: broker.url.clone(), problem });
+        if broker.credit.get() > CREDIT_MAX {
+            return refuse(format!("credit = {}: at most {CREDIT_MAX}", broker.credit));
+        }
+        if config.broker[..at].iter().any(|other| other.url == broker.url) {
+            return refuse("it is named twice; name it once, with the sum of the credits".into());
+        }
     }
     for (id, stream) in &config.streams {
         let fine = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
@@ -127,6 +147,20 @@ mod tests {
         assert!(problem("rtsp = \"[::]:8554\"").starts_with("rtsp may only bind to loopback"));
         assert_eq!(config("quic = \"0.0.0.0:4433\"").check(), Ok(()));
         assert_eq!(config("http = \"[::1]:8080\"").check(), Ok(()));
+    }
+
+    #[test]
+    fn brokers_are_checked_and_their_passwords_are_kept() {
+        let twice = "[[broker]]\nurl = \"redis://:hunter22@db\"\n".repeat(2);
+        let problem_of_twice = problem(&twice);
+        assert!(
+            problem_of_twice.starts_with("broker redis://***@db: it is named twice"),
+            "{problem_of_twice}"
+        );
+        assert!(!format!("{:?}", config(&twice)).contains("hunter22"));
+        assert!(problem("[[broker]]\nurl = \"amqp://mq\"\ncredit = 5000").contains("at most 4096"));
+        let error = toml::from_str::<Config>("[[broker]]\nurl = \"http://hunter22\"").expect_err("refused");
+        assert!(error.message().contains("redis://") && !error.message().contains("hunter22"), "{error}");
     }
 
     #[test]

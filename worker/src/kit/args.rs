@@ -14,7 +14,15 @@ use crate::{host, node};
 pub struct Args {
     /// The server's address for workers (QUIC, UDP).
     #[arg(long, env = "FRAMELANE_SERVER", value_name = "HOST:PORT", value_parser = server)]
-    pub server: String,
+    #[cfg_attr(
+        any(feature = "redis", feature = "amqp"),
+        arg(required_unless_present_any = ["redis", "amqp"])
+    )]
+    #[cfg_attr(not(any(feature = "redis", feature = "amqp")), arg(required = true))]
+    pub server: Option<String>,
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    #[command(flatten)]
+    brokers: super::brokers::Brokers,
     /// The token to enrol with, the first time. In the environment it stays out of `ps`.
     #[arg(long, env = "FRAMELANE_TOKEN", value_name = "TOKEN", hide_env_values = true)]
     pub token: Option<Token>,
@@ -29,7 +37,8 @@ pub struct Args {
     /// How many jobs are worked on at a time [default: as many as there are processors].
     #[arg(long, env = "FRAMELANE_WORKER_THREADS", value_name = "N")]
     threads: Option<NonZeroUsize>,
-    /// How many jobs the server may hand out at a time [default: follows the jobs].
+    /// How many jobs may be handed out at a time [default: follows the jobs; from a broker, twice the threads
+    /// and at least 8].
     #[arg(long, env = "FRAMELANE_WORKER_CREDIT", value_name = "N")]
     credit: Option<NonZeroU32>,
     /// What people see this worker as [default: this machine's name].
@@ -68,8 +77,18 @@ impl Args {
         host::Config { threads, waiting, ..defaults }
     }
 
-    pub(super) fn node(&self, abilities: Vec<String>) -> node::Config {
-        let defaults = node::Config::new(self.server.clone(), self.name());
+    /// The brokers to serve.
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    pub(super) fn brokers(&self) -> Vec<crate::broker::Config> {
+        let broker = |url: &crate::broker::Url| {
+            let defaults = crate::broker::Config::new(url.clone(), self.name());
+            crate::broker::Config { credit: self.credit, reconnect: !self.once, ..defaults }
+        };
+        self.brokers.urls().map(broker).collect()
+    }
+
+    pub(super) fn node(&self, server: &str, abilities: Vec<String>) -> node::Config {
+        let defaults = node::Config::new(server, self.name());
         let wire = wire::node::Config { shared_memory: !self.no_shared_memory, ..defaults.wire };
         node::Config {
             wire,
@@ -167,6 +186,18 @@ mod tests {
         let words = ["program", "--server", "a:1", "--threads", "2", "--credit", "5000"];
         let Program { worker } = Program::parse_from(words);
         assert!(worker.host().waiting >= 5000);
-        assert_eq!(worker.node(Vec::new()).credit.map(NonZeroU32::get), Some(5000));
+        assert_eq!(worker.node("a:1", Vec::new()).credit.map(NonZeroU32::get), Some(5000));
+    }
+
+    #[cfg(all(feature = "redis", feature = "amqp"))]
+    #[test]
+    fn it_serves_somebody() {
+        let parse = |words: &[&str]| Program::try_parse_from(["program"].iter().chain(words));
+        assert!(parse(&[]).is_err());
+        let Err(error) = parse(&["--redis", "amqp://u:hunter22@h"]) else { panic!("no Redis") };
+        assert!(error.to_string().contains("that is for --amqp"), "{error}");
+        let all = parse(&["--redis", "redis://a,redis://b", "--amqp", "amqp://c", "--server", "d:1"]);
+        assert_eq!(all.unwrap_or_else(|error| panic!("{error}")).worker.brokers().len(), 3);
+        assert!(parse(&["--amqp", "amqp://c"]).is_ok_and(|program| program.worker.server.is_none()));
     }
 }
