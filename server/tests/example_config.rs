@@ -45,3 +45,17 @@ fn what_is_commented_out_is_the_default() {
     );
     assert_eq!(all, plain);
 }
+
+#[test]
+fn the_examples_broker_is_one() {
+    let (_, broker) = EXAMPLE.split_once("# [[broker]]\n").expect("the example has a broker");
+    let keys =
+        broker.lines().filter_map(|line| line.strip_prefix("#   ")).filter(|line| line.contains(" = "));
+    let text = format!("[[broker]]\n{}\n", keys.collect::<Vec<_>>().join("\n"));
+    let config: Config = toml::from_str(&text).expect("its keys are keys");
+    assert_eq!(config.check(), Ok(()));
+    assert_eq!(config.broker.len(), 1);
+    assert_eq!(config.broker[0].credit.get(), 8, "the default");
+    assert!(config.broker[0].models.is_some());
+    assert!(!format!("{config:?}").contains("PASSWORD"));
+}
