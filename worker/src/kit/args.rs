@@ -82,7 +82,7 @@ impl Args {
     pub(super) fn brokers(&self) -> Vec<crate::broker::Config> {
         let broker = |url: &crate::broker::Url| {
             let defaults = crate::broker::Config::new(url.clone(), self.name());
-            crate::broker::Config { credit: self.credit, reconnect: !self.once, ..defaults }
+            crate::broker::Config { credit: self.credit, reconnect: !self.once && self.retries(), ..defaults }
         };
         self.brokers.urls().map(broker).collect()
     }
