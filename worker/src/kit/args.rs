@@ -171,7 +171,7 @@ mod tests {
     fn the_last_word_on_retrying_counts() {
         let node = |words: &[&str]| {
             let words = ["program", "--server", "a:1"].iter().chain(words);
-            Program::parse_from(words).worker.node(Vec::new())
+            Program::parse_from(words).worker.node("a:1", Vec::new())
         };
         let told = |words: &[&str]| (node(words).retry, node(words).reconnect);
         assert_eq!(told(&[]), (true, true));
