@@ -3,11 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use queue::{Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, SourceCounts, Taken, Ticket, WorkerId};
+use queue::{
+    Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, SourceCounts, Taken, Ticket, WorkerId,
+};
 use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 
-use crate::coordinator::Snapshot;
+use crate::coordinator::{Everything, Snapshot};
 use crate::dump::Dump;
 use crate::lane::{Label, Order};
 use crate::prepare::Work;
@@ -54,6 +56,16 @@ pub(crate) enum Command {
         flow: FlowId,
         offer: Offer,
     },
+    /// Several of them at once, each with its room.
+    Offers {
+        flow: FlowId,
+        offers: Vec<Offer>,
+    },
+    /// Nobody wants these places any more.
+    Cancel {
+        flow: FlowId,
+        seqs: Vec<Seq>,
+    },
     Source {
         flow: FlowId,
         counts: SourceCounts,
@@ -79,6 +91,10 @@ pub(crate) enum Command {
     },
     Dump {
         reply: oneshot::Sender<Dump>,
+    },
+    /// Every flow, and every lane.
+    Everything {
+        reply: oneshot::Sender<Everything>,
     },
     Join {
         worker: WorkerId,

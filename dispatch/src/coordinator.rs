@@ -12,6 +12,7 @@ use crate::flow::{Inlet, Outlet};
 use crate::lane::{Join, Order, Reporter, View};
 use crate::owner::Owner;
 use crate::prepare::Prepare;
+use crate::relay;
 
 /// How many requests may wait for the owner. Each flow keeps two of these places for its own end
 /// and each lane one, so this also bounds flows and lanes together, to about a thousand.
@@ -27,6 +28,14 @@ pub struct Coordinator {
 pub struct Snapshot {
     /// The books of the flows that were asked for, in that order; none for one whose outlet is gone.
     pub books: Vec<Option<Books>>,
+    /// Every lane.
+    pub lanes: Vec<View>,
+}
+
+/// All that the owner has at one moment.
+pub struct Everything {
+    /// Every flow that was not forgotten, with its books.
+    pub flows: Vec<(FlowId, Books)>,
     /// Every lane.
     pub lanes: Vec<View>,
 }
@@ -53,6 +62,14 @@ impl Coordinator {
         Ok((inlet, Outlet::new(flow, self.commands.clone(), forget)))
     }
 
+    /// Opens a flow of jobs that are encoded already, each of a key of its own.
+    pub async fn relay(&self, policy: Policy) -> Result<(relay::Inlet, relay::Outlet), Stopped> {
+        let permits = [self.permit().await?, self.permit().await?];
+        let (flow, room) =
+            self.ask(|reply| Command::Open { policy, key: relay::of_any_key(), reply }).await?;
+        Ok(relay::new(flow, room, self.commands.clone(), permits))
+    }
+
     /// Lets a lane join: its orders, and the reporter through which it answers.
     pub async fn join(&self, join: Join) -> Result<(mpsc::Receiver<Order>, Reporter), Stopped> {
         // Every hand-out can be followed by its cancel before the lane looks, and by one last word.
@@ -73,6 +90,11 @@ impl Coordinator {
     /// Every flow and every lane at one moment, for people and their tools.
     pub async fn dump(&self) -> Result<Dump, Stopped> {
         self.ask(|reply| Command::Dump { reply }).await
+    }
+
+    /// The books of every flow and every lane, all at one moment.
+    pub async fn everything(&self) -> Result<Everything, Stopped> {
+        self.ask(|reply| Command::Everything { reply }).await
     }
 
     /// One flow's books at one moment; none after its outlet is gone.

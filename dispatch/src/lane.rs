@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 
 use queue::{Failure, Key, LaneId, LaneKey, Ticket, WorkerId};
 use tokio::sync::mpsc;
-use wire::{Message, PayloadError, Timings};
+use wire::{Message, PayloadError, Timings, Unprocessed};
 
 use crate::Stopped;
 use crate::command::{Command, Reply, Report};
-use crate::prepare::{Link, Unprepared, Work};
+use crate::prepare::{Job, Link, Unprepared, Work};
 
 /// What the queue asks of a lane.
 pub enum Order {
@@ -58,9 +58,22 @@ impl HandOut {
         self.work.encoded(link)
     }
 
-    /// Makes the job as a value of the task's job type.
+    /// Makes the job as a value of the task's job type, or as the [`Message`] that somebody else encoded.
     pub fn typed(&self) -> Result<Box<dyn std::any::Any + Send>, Unprepared> {
-        self.work.typed()
+        Ok(match self.work.job()? {
+            Job::Value(value) => value,
+            Job::Encoded(message) => Box::new(message),
+        })
+    }
+
+    /// Makes the job for this process.
+    fn job(&self) -> Result<Job, Unprepared> {
+        self.work.job()
+    }
+
+    /// Notes why a worker has no answer, for whoever asked.
+    fn failed(&self, why: &Unprocessed) {
+        self.work.failed(why);
     }
 
     fn decode(&self, answer: Message) -> Result<Box<dyn std::any::Any + Send>, PayloadError> {

@@ -7,6 +7,9 @@
 //! dialled in, [`lane::local`] for threads of this process, and by the features `redis` and `amqp`
 //! `lane::broker` for all workers behind a message broker.
 //!
+//! A **client** that pushes tasks from elsewhere is a flow too: [`client::run`] serves one, and [`relay`] is
+//! what it goes through, without a look into jobs and answers.
+//!
 //! A user's own task is three short pieces, none of which touches this crate:
 //!
 //! 1. the task: a type that implements [`wire::Task`], with its job and its answer;
@@ -25,6 +28,7 @@
 //! inlet knows of room ahead and offers nothing without it; and a lane that does not read its orders is
 //! lost.
 
+pub mod client;
 mod command;
 mod coordinator;
 pub mod dump;
@@ -33,9 +37,12 @@ mod flow;
 pub mod lane;
 mod owner;
 mod prepare;
+pub mod relay;
 mod room;
+#[cfg(feature = "tasks")]
+pub mod tasks;
 
-pub use coordinator::{Coordinator, Snapshot, new};
+pub use coordinator::{Coordinator, Everything, Snapshot, new};
 pub use finish::{Done, Finish};
 pub use flow::{Admission, Batches, Inlet, Outlet, Refusal, Refused};
 pub use prepare::{AnswerOf, JobOf, Link, Prepare, Unprepared};

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use crate::command::{Command, Core, Offer, Report, Takings};
-use crate::coordinator::Snapshot;
+use crate::coordinator::{Everything, Snapshot};
 use crate::dump::Dump;
 use crate::lane::{HandOut, Label, Order, View};
 use crate::room::Room;
@@ -218,6 +218,13 @@ impl Owner {
                 }
             }
             Command::Offer { flow, offer } => self.offer(flow, offer, now),
+            Command::Offers { flow, offers } => self.offers(flow, offers, now),
+            Command::Cancel { flow, seqs } => {
+                for seq in seqs {
+                    self.core.cancel(flow, seq, now);
+                }
+                self.stir(flow);
+            }
             Command::Source { flow, counts } => self.core.source(flow, counts),
             Command::Take { flow, max, reply } => {
                 if let Some(state) = self.flows.get_mut(&flow) {
@@ -238,6 +245,12 @@ impl Owner {
                     Some((*flow, state.key.clone(), state.closed.is_some(), books))
                 });
                 let _ = reply.send(Dump::new(flows.collect(), self.views()));
+            }
+            Command::Everything { reply } => {
+                let mut flows: Vec<_> =
+                    self.flows.keys().filter_map(|flow| Some((*flow, self.core.books(*flow)?))).collect();
+                flows.sort_unstable_by_key(|(flow, _)| *flow);
+                let _ = reply.send(Everything { flows, lanes: self.views() });
             }
             Command::Join { worker, label, keys, credit, orders, reply } => {
                 let lane = self.core.join(queue::Join { worker, keys, credit }, now);
@@ -287,6 +300,17 @@ impl Owner {
         if let Err(refused) = self.core.offer(flow, offer, now) {
             debug_assert_eq!(refused.why, queue::RefusedWhy::Closed, "room was given for it");
             tracing::debug!(%flow, why = %refused.why, "an item came for a flow that is over");
+        }
+    }
+
+    /// As [`offer`](Self::offer), several of them.
+    fn offers(&mut self, flow: FlowId, offers: Vec<Offer>, now: Instant) {
+        let Some(state) = self.flows.get_mut(&flow) else { return };
+        state.given = state.given.saturating_sub(offers.len());
+        let batch = self.core.offer_batch(flow, offers, now);
+        if let Some(why) = batch.why {
+            debug_assert_eq!(why, queue::RefusedWhy::Closed, "room was given for all of them");
+            tracing::debug!(%flow, %why, items = batch.rest.len(), "items came for a flow that is over");
         }
     }
 

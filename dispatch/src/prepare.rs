@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue::WorkerId;
-use wire::{Message, PayloadError, Task};
+use wire::{Message, PayloadError, Task, Unprocessed};
 
 /// The job type of a [`Prepare`].
 pub type JobOf<P> = <<P as Prepare>::Task as Task>::Job;
@@ -68,10 +68,20 @@ pub struct Unprepared(pub String);
 pub(crate) trait Work: Send + Sync {
     /// The job as it crosses the wire.
     fn encoded(&self, link: &Link) -> Result<Message, Unprepared>;
-    /// The job as a value, for a lane in this process.
-    fn typed(&self) -> Result<Box<dyn Any + Send>, Unprepared>;
+    /// The job for a lane in this process.
+    fn job(&self) -> Result<Job, Unprepared>;
     /// The answer out of its wire form.
     fn decode(&self, answer: Message) -> Result<Box<dyn Any + Send>, PayloadError>;
+    /// A worker says why it has none.
+    fn failed(&self, _: &Unprocessed) {}
+}
+
+/// A job in this process.
+pub(crate) enum Job {
+    /// A value of the task's job type.
+    Value(Box<dyn Any + Send>),
+    /// As it came from somebody else, who wants the answer in the same form.
+    Encoded(Message),
 }
 
 /// One part of one item. The item is shared with the place that holds it.
@@ -86,8 +96,8 @@ impl<P: Prepare> Work for PartWork<P> {
         wire::encode(job).map_err(|error| Unprepared(error.to_string()))
     }
 
-    fn typed(&self) -> Result<Box<dyn Any + Send>, Unprepared> {
-        Ok(Box::new(self.prepare.prepare(&self.item, &Link::Local)?))
+    fn job(&self) -> Result<Job, Unprepared> {
+        Ok(Job::Value(Box::new(self.prepare.prepare(&self.item, &Link::Local)?)))
     }
 
     fn decode(&self, answer: Message) -> Result<Box<dyn Any + Send>, PayloadError> {

@@ -38,6 +38,20 @@ impl Room {
         })
     }
 
+    /// Waits for places, and uses up as many as are there, at least one and at most `most`.
+    pub(crate) async fn some(&self, most: usize) -> Result<usize, NoRoom> {
+        self.one().await?.forget();
+        let more = u32::try_from(most.saturating_sub(1).min(self.0.available_permits())).unwrap_or(0);
+        // One producer: nobody else takes them meanwhile.
+        Ok(match self.0.try_acquire_many(more) {
+            Ok(places) => {
+                places.forget();
+                1 + more as usize
+            }
+            Err(_) => 1,
+        })
+    }
+
     /// Waits for a place; the same.
     pub(crate) async fn one(&self) -> Result<SemaphorePermit<'_>, NoRoom> {
         self.0.acquire().await.map_err(|_| NoRoom::Closed)

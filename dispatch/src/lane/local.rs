@@ -21,6 +21,7 @@ use wire::{BoxError, Factory, Process, Timings, Unprocessed};
 use super::pace::Pace;
 use super::{HandOut, Join, Label, Order, Reporter, answered};
 use crate::command::Report;
+use crate::prepare::Job;
 use crate::{Coordinator, Stopped};
 
 /// The threads and what they can do.
@@ -191,19 +192,23 @@ impl Bench {
     }
 
     fn work(&mut self, hand_out: &HandOut) -> Worked {
-        let job = hand_out.typed().map_err(|unprepared| {
+        let job = hand_out.job().map_err(|unprepared| {
             tracing::debug!(ticket = ?hand_out.ticket, %unprepared, "no job");
             Failure::Bad
         })?;
         let processor = self.processor(&hand_out.key)?;
         let worked = catch_unwind(AssertUnwindSafe(|| {
-            let answer = processor.process_any(job);
+            let answer = match job {
+                Job::Value(job) => processor.process_any(job),
+                Job::Encoded(job) => processor.process(job).map(|answer| Box::new(answer) as _),
+            };
             (answer, processor.timings())
         }));
         match worked {
             Ok((Ok(answer), timings)) => Ok((answer, timings)),
             Ok((Err(unprocessed), _)) => {
                 tracing::debug!(ticket = ?hand_out.ticket, %unprocessed, "no answer");
+                hand_out.failed(&unprocessed);
                 Err(match unprocessed {
                     Unprocessed::Bad(_) => Failure::Bad,
                     Unprocessed::Failed(_) => Failure::Failed,
@@ -213,6 +218,7 @@ impl Bench {
                 // Its state may be torn; the next job gets a new one.
                 self.made.remove(&hand_out.key);
                 tracing::error!(key = %hand_out.key, "a processor panicked; its job has failed");
+                hand_out.failed(&Unprocessed::Failed("the processor panicked".into()));
                 Err(Failure::Failed)
             }
         }

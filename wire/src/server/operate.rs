@@ -41,6 +41,8 @@ pub struct Operation {
     pub ask: Ask,
     /// Takes the answer, a text. Dropped, the operator is told that there is none.
     pub reply: oneshot::Sender<String>,
+    /// Ends once the operator has the answer, or is gone: who stops waits for that.
+    pub told: oneshot::Receiver<()>,
 }
 
 /// Why an operator has no answer.
@@ -113,7 +115,11 @@ pub(super) async fn serve(
     let (ask, _) = ask.ok_or_else(|| violation("no question".into()))?;
     let (reply, answer) = oneshot::channel();
     let trouble = |why: &str| Turned::new(Refusal::Trouble, Code::Done, why);
-    operations.send(Operation { ask, reply }).await.map_err(|_| trouble("nobody listens to operators"))?;
+    let (_telling, told) = oneshot::channel();
+    operations
+        .send(Operation { ask, reply, told })
+        .await
+        .map_err(|_| trouble("nobody listens to operators"))?;
     let text = answer.await.map_err(|_| trouble("there is no answer"))?;
     write(&mut send, &true, Bytes::from(text), LIMITS).await.map_err(|e| violation(e.to_string()))?;
     let _ = send.finish();

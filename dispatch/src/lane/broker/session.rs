@@ -363,6 +363,7 @@ fn judge(hand_out: &HandOut, answer: Answer) -> Report {
         },
         Err(Missing::Unprocessed(unprocessed)) => {
             tracing::debug!(?ticket, %unprocessed, "no answer");
+            hand_out.failed(&unprocessed);
             Err(match unprocessed {
                 Unprocessed::Bad(_) => Failure::Bad,
                 Unprocessed::Failed(_) => Failure::Failed,

@@ -134,6 +134,7 @@ impl Exchange {
             },
             Err(unprocessed) => {
                 tracing::debug!(?ticket, %unprocessed, "no answer");
+                hand_out.failed(&unprocessed);
                 Err(match unprocessed {
                     Unprocessed::Bad(_) => Failure::Bad,
                     Unprocessed::Failed(_) => Failure::Failed,

@@ -1,0 +1,156 @@
+//! `framelane-tasks`: a coordinator of tasks, and what its users and operators say to it.
+
+mod coordinator;
+mod people;
+mod submit;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{Args, Parser, Subcommand};
+use wire::identity::{Authority, AuthorityError, Identity, Role, Token};
+
+/// Takes tasks from many clients and hands them to workers, in order for each client.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// What to log: `info`, `debug`, or a filter such as `framelane_dispatch=debug,info`.
+    #[arg(long, env = "FRAMELANE_LOG", default_value = "info", value_name = "FILTER", global = true)]
+    log: String,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Runs a coordinator.
+    Serve(coordinator::Serve),
+    /// Makes a token that lets somebody in.
+    Token(people::MakeToken),
+    /// Lists who was let in.
+    List(State),
+    /// Lets somebody in no more.
+    Revoke(people::Revoke),
+    /// Submits tasks and prints their answers, in order.
+    Submit(submit::Submit),
+    /// Prints all workers, clients and queues, as JSON.
+    Status(At),
+    /// Stops a coordinator once it has answered what it has.
+    Stop(At),
+}
+
+/// The folder of a coordinator.
+#[derive(Debug, Clone, Args)]
+struct State {
+    /// The coordinator's folder: its keys, tokens and records.
+    #[arg(long, env = "FRAMELANE_TASKS_STATE", default_value = ".framelane-tasks", value_name = "DIR")]
+    state: PathBuf,
+}
+
+/// A coordinator, on this host or elsewhere.
+#[derive(Debug, Clone, Args)]
+struct At {
+    #[command(flatten)]
+    state: State,
+    /// Where it listens. Default: where the one with this folder does.
+    #[arg(long, env = "FRAMELANE_TASKS_SERVER", value_name = "HOST:PORT")]
+    server: Option<String>,
+    /// Elsewhere than on the coordinator's host: a token of the role that this needs, used the first time.
+    #[arg(long, env = "FRAMELANE_TASKS_TOKEN", value_name = "fl1_…", requires = "identity")]
+    token: Option<Token>,
+    /// Elsewhere than on the coordinator's host: the file that the token is exchanged for.
+    #[arg(long, env = "FRAMELANE_TASKS_IDENTITY", value_name = "FILE")]
+    identity: Option<PathBuf>,
+}
+
+/// The file in which a coordinator says where it listens.
+const ADDRESS: &str = "address";
+
+impl At {
+    fn server(&self) -> anyhow::Result<String> {
+        if let Some(server) = &self.server {
+            return Ok(server.clone());
+        }
+        let path = self.state.state.join(ADDRESS);
+        let text = std::fs::read_to_string(&path).with_context(|| {
+            format!("{}: no coordinator was ever started here; give --server", path.display())
+        })?;
+        let mut address: SocketAddr = text.trim().parse().with_context(|| format!("{}", path.display()))?;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() {
+                [127, 0, 0, 1].into()
+            } else {
+                std::net::Ipv6Addr::LOCALHOST.into()
+            });
+        }
+        Ok(address.to_string())
+    }
+
+    /// What this host shows: the identity of the file, or one that the coordinator's own folder gives.
+    async fn identity(&self, role: Role, server: &str) -> anyhow::Result<Identity> {
+        let Some(path) = &self.identity else {
+            let state = self.state.state.clone();
+            let own = tokio::task::spawn_blocking(move || Authority::load(state)?.own(role)).await?;
+            return own.map_err(|error| match error {
+                AuthorityError::Missing { .. } => {
+                    anyhow::anyhow!(
+                        "{error}\nElsewhere than on its host, give --server, --identity and --token."
+                    )
+                }
+                other => other.into(),
+            });
+        };
+        match (Identity::load(path), &self.token) {
+            (Err(wire::identity::IdentityError::Missing { .. }), Some(token)) => {
+                let identity = Identity::enrol_as(role, server, token, "framelane-tasks").await?;
+                identity.save(path)?;
+                Ok(identity)
+            }
+            (loaded, _) => Ok(loaded?),
+        }
+    }
+}
+
+fn authority(state: &Path) -> anyhow::Result<Authority> {
+    Ok(Authority::load_or_create(state)?)
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("framelane-tasks: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&cli.log).context("--log")?;
+    // Answers go to the standard output, so this does not.
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match cli.command {
+        Command::Serve(serve) => serve.run().await?,
+        Command::Token(token) => token.run()?,
+        Command::List(state) => people::list(&state.state)?,
+        Command::Revoke(revoke) => revoke.run()?,
+        Command::Submit(submit) => return submit.run().await,
+        Command::Status(at) => coordinator::status(&at).await?,
+        Command::Stop(at) => coordinator::stop(&at).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Cli::command().debug_assert();
+    }
+}

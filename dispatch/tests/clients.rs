@@ -1,0 +1,416 @@
+//! Clients push tasks over QUIC to a coordinator, which hands them to workers over QUIC and to threads of its
+//! own: order, fair shares, back-pressure, cancels, and the deaths of each of the three.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dispatch::{Coordinator, client, lane};
+use framelane_dispatch as dispatch;
+use queue::{Key, TaskName, WorkerId};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use wire::client::{Client, Id, Raw, RawAnswers, Unanswered, Wishes};
+use wire::identity::{Authority, Identity, Role, TokenOptions};
+use wire::node::{self, Event, Hello, HelloKey, Node};
+use wire::server::{self, Clients, Listener};
+use wire::{BoxError, Cbor, Message, Processor, Task, Timings, Unprocessed};
+
+const WITHIN: Duration = Duration::from_secs(30);
+
+async fn soon<F: Future>(future: F) -> F::Output {
+    tokio::time::timeout(WITHIN, future).await.expect("nothing came in time")
+}
+
+struct Double;
+
+impl Task for Double {
+    const NAME: &'static str = "double";
+    type Job = Cbor<u64>;
+    type Answer = Cbor<u64>;
+}
+
+impl Processor for Double {
+    type Task = Self;
+
+    fn process(&mut self, Cbor(number): Cbor<u64>) -> Result<Cbor<u64>, Unprocessed> {
+        match number {
+            13 => Err(Unprocessed::Bad("13 is unlucky".into())),
+            14 => Err(Unprocessed::Failed("14 never works".into())),
+            _ => Ok(Cbor(2 * number)),
+        }
+    }
+}
+
+fn key() -> Key {
+    Key::task(TaskName::new(Double::NAME).expect("a name"))
+}
+
+struct Site {
+    coordinator: Coordinator,
+    authority: Authority,
+    addr: String,
+    listener: std::sync::Arc<Listener>,
+    _folder: tempfile::TempDir,
+}
+
+impl Site {
+    async fn new(clients: Clients) -> Site {
+        let (coordinator, driver) = dispatch::new(queue::Config::default());
+        tokio::spawn(driver);
+        let folder = tempfile::tempdir().expect("a folder");
+        let authority = Authority::load_or_create(folder.path()).expect("an authority");
+        let any = "127.0.0.1:0".parse().expect("an address");
+        let config = server::Config { clients: Some(clients), ..server::Config::default() };
+        let listener =
+            std::sync::Arc::new(Listener::bind(any, authority.clone(), config).expect("a free port"));
+        let (accepting, joining) = (listener.clone(), coordinator.clone());
+        tokio::spawn(async move {
+            while let Some((peer, events)) = accepting.accept().await {
+                tokio::spawn(lane::quic::run(joining.clone(), peer, events, lane::quic::Config::default()));
+            }
+        });
+        let (accepting, opening) = (listener.clone(), coordinator.clone());
+        tokio::spawn(async move {
+            while let Some((caller, submits, replies)) = accepting.accept_client().await {
+                let (opened, _) = oneshot::channel();
+                let config = client::Config::default();
+                tokio::spawn(client::run(opening.clone(), caller, submits, replies, config, opened));
+            }
+        });
+        let addr = listener.local_addr().to_string();
+        Site { coordinator, authority, addr, listener, _folder: folder }
+    }
+
+    async fn client(&self, config: wire::client::Config) -> (Raw, RawAnswers) {
+        let token = self.authority.token_for(Role::Client, TokenOptions::default()).expect("a token");
+        let identity =
+            Identity::enrol_as(Role::Client, &self.addr, &token, "client").await.expect("enrolled");
+        soon(wire::client::connect(&self.addr, identity, config)).await.expect("connected")
+    }
+
+    async fn worker(&self, credit: u32) -> (Node, mpsc::Receiver<Event>) {
+        worker(self.addr.clone(), self.authority.clone(), credit).await
+    }
+
+    /// A worker that does its work.
+    async fn busy(&self) -> (Node, JoinHandle<u64>) {
+        let (node, mut events) = self.worker(64).await;
+        let mut double = wire::erase(Double);
+        let working = tokio::spawn(async move {
+            let mut done = 0;
+            while let Some(event) = events.recv().await {
+                if let Event::Jobs(jobs) = event {
+                    for job in jobs {
+                        job.reply.send(double.process(job.message), Timings::default());
+                        done += 1;
+                    }
+                }
+            }
+            done
+        });
+        (node, working)
+    }
+
+    /// Threads of the coordinator itself.
+    async fn threads(&self, threads: u32) -> CancellationToken {
+        let stop = CancellationToken::new();
+        let (joined, has_joined) = oneshot::channel();
+        let config = lane::local::Config {
+            name: "here".into(),
+            worker: WorkerId(0),
+            threads: NonZeroU32::new(threads).expect("some"),
+            credit: NonZeroU32::new(4 * threads).expect("some"),
+            processors: [(key(), wire::factory(|| Ok::<_, BoxError>(Double)))].into(),
+        };
+        tokio::spawn(lane::local::run(self.coordinator.clone(), config, stop.clone(), joined));
+        soon(has_joined).await.expect("joined");
+        stop
+    }
+
+    async fn until(&self, what: &str, holds: impl Fn(&dispatch::Everything) -> bool) {
+        let look = async {
+            loop {
+                let everything = self.coordinator.everything().await.expect("the queue runs");
+                if holds(&everything) {
+                    return;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(WITHIN, look).await.unwrap_or_else(|_| panic!("{what} in time"));
+    }
+}
+
+/// A worker whose jobs come to the test.
+async fn worker(addr: String, authority: Authority, credit: u32) -> (Node, mpsc::Receiver<Event>) {
+    let token = authority.token(TokenOptions::default()).expect("a token");
+    let identity = Identity::enrol(&addr, &token, "worker").await.expect("enrolled");
+    let keys = vec![HelloKey { key: key(), warm: true }];
+    let hello = Hello { name: "worker".into(), keys, credit, capabilities: Vec::new() };
+    let connecting = node::connect(&addr, &identity, hello, node::Config::default());
+    let (node, mut jobs) = soon(connecting).await.expect("joined");
+    let (event, events) = mpsc::channel(64);
+    tokio::spawn(async move {
+        loop {
+            let next = jobs.next().await;
+            let over = matches!(next, Event::Closed(_));
+            if event.send(next).await.is_err() || over {
+                return;
+            }
+        }
+    });
+    (node, events)
+}
+
+fn job(number: u64) -> Message {
+    wire::encode(Cbor(number)).expect("a number can be written")
+}
+
+fn number(answer: Message) -> u64 {
+    wire::decode::<Cbor<u64>>(answer).expect("a number").0
+}
+
+fn config() -> wire::client::Config {
+    wire::client::Config::new("client")
+}
+
+fn once() -> wire::client::Config {
+    wire::client::Config { reconnect: false, ..config() }
+}
+
+fn tasks(tasks: u32) -> Clients {
+    Clients { tasks, ..Clients::default() }
+}
+
+/// Pushes numbers and checks that each comes back doubled, in order.
+async fn pushes((raw, mut answers): (Raw, RawAnswers), from: u64, count: u64) {
+    let pushing = raw.clone();
+    let push = async move {
+        for n in from..from + count {
+            pushing.push(n, &key(), job(n)).await.expect("taken");
+        }
+    };
+    let check = async {
+        for n in from..from + count {
+            let (id, answer) = soon(answers.next()).await.expect("an answer");
+            assert_eq!((id, number(answer.expect("an answer"))), (Id::Number(n), 2 * n));
+        }
+    };
+    tokio::join!(push, check);
+    soon(raw.close()).await;
+    assert_eq!(soon(answers.next()).await, None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_clients_share_remote_workers_and_local_threads_each_in_its_order() {
+    let site = Site::new(tasks(256)).await;
+    let (first, second) = (site.busy().await, site.busy().await);
+    let stop = site.threads(2).await;
+    let mut clients = Vec::new();
+    for n in 1..=6_u64 {
+        let client = site.client(once()).await;
+        clients.push(tokio::spawn(pushes(client, 1000 * n, 500)));
+    }
+    for client in clients {
+        soon(client).await.expect("a client that has all its answers");
+    }
+    let everything = site.coordinator.everything().await.expect("the queue runs");
+    let lanes: Vec<_> = everything.lanes.iter().map(|lane| (lane.label.kind, lane.answered)).collect();
+    assert_eq!(lanes.iter().map(|lane| lane.1).sum::<u64>(), 6 * 500, "{lanes:?}");
+    assert!(lanes.iter().all(|lane| lane.1 > 0), "all of them worked: {lanes:?}");
+    stop.cancel();
+    drop((first, second));
+    // A flow whose client has gone leaves nothing behind.
+    site.until("all flows are gone", |everything| everything.flows.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_coordinator_works_itself_for_a_typed_client_and_failures_say_why() {
+    let site = Site::new(Clients::default()).await;
+    let _stop = site.threads(1).await;
+    let (raw, _answers) = site.client(once()).await;
+    let client = Client::<Double>::new(raw).expect("a name");
+    let first = soon(client.submit(Cbor(4))).await.expect("taken");
+    let bad = soon(client.submit(Cbor(13))).await.expect("taken");
+    let hopeless = soon(client.submit(Cbor(14))).await.expect("taken");
+    assert_eq!(soon(first).await.expect("an answer").0, 8);
+    assert_eq!(soon(bad).await, Err(Unanswered::Failed("bad job: 13 is unlucky".into())));
+    assert_eq!(soon(hopeless).await, Err(Unanswered::Failed("failed: 14 never works".into())));
+    let lanes = site.coordinator.lanes().await.expect("the queue runs");
+    assert_eq!(
+        (lanes[0].answered, lanes[0].failed),
+        (1, 1 + 3),
+        "a bad job is tried once, a failed one thrice"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_submits_for_ever_against_no_worker_is_held() {
+    let site = Site::new(tasks(32)).await;
+    let (raw, mut answers) = site.client(once()).await;
+    let pushing = raw.clone();
+    let (taken, mut counts) = mpsc::channel(10_000);
+    let forever = tokio::spawn(async move {
+        for n in 100_u64.. {
+            if pushing.push(n, &key(), job(n)).await.is_err() || taken.send(n).await.is_err() {
+                return;
+            }
+        }
+    });
+    site.until("the window is full", |all| all.flows.iter().any(|(_, books)| books.pending == 32)).await;
+    // It is held at its window, and so is what the coordinator holds of it.
+    for _ in 0..1000 {
+        tokio::task::yield_now().await;
+    }
+    let everything = site.coordinator.everything().await.expect("the queue runs");
+    assert_eq!(everything.flows[0].1.held, 32);
+    let mut taken = 0;
+    while counts.try_recv().is_ok() {
+        taken += 1;
+    }
+    assert_eq!(taken, 32);
+    // A worker comes, and it goes on where it was.
+    let _busy = site.busy().await;
+    for n in 100..400 {
+        assert_eq!(soon(answers.next()).await.expect("an answer").0, Id::Number(n));
+    }
+    forever.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_future_reaches_the_worker_and_the_others_go_on() {
+    let site = Site::new(Clients::default()).await;
+    let (_node, mut events) = site.worker(2).await;
+    let (raw, _answers) = site.client(once()).await;
+    let first = soon(raw.submit(&key(), job(1))).await.expect("taken");
+    let Some(Event::Jobs(held)) = soon(events.recv()).await else { panic!("a job") };
+    let second = soon(raw.submit(&key(), job(2))).await.expect("taken");
+    drop(first);
+    let mut seen = (false, None);
+    while !(seen.0 && seen.1.is_some()) {
+        match soon(events.recv()).await.expect("an event") {
+            Event::Cancel(ticket) => {
+                assert_eq!(ticket, held[0].ticket);
+                seen.0 = true;
+            }
+            Event::Jobs(mut jobs) => seen.1 = jobs.pop(),
+            other => panic!("{other:?}"),
+        }
+    }
+    drop(held);
+    let reply = seen.1.expect("seen above").reply;
+    reply.send(Ok(job(4)), Timings::default());
+    assert_eq!(number(soon(second).await.expect("an answer")), 4);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_dies_leaves_nothing_behind_and_its_tasks_are_cancelled() {
+    let site = Site::new(Clients::default()).await;
+    let (_node, mut events) = site.worker(4).await;
+    let (raw, answers) = site.client(once()).await;
+    for n in 1..=10 {
+        raw.push(n, &key(), job(n)).await.expect("taken");
+    }
+    let mut held = Vec::new();
+    while held.len() < 4 {
+        if let Some(Event::Jobs(jobs)) = soon(events.recv()).await {
+            held.extend(jobs);
+        }
+    }
+    drop((raw, answers));
+    let mut cancelled = 0;
+    while cancelled < 4 {
+        match soon(events.recv()).await.expect("an event") {
+            Event::Cancel(_) => cancelled += 1,
+            Event::Jobs(jobs) => panic!("{} jobs of a dead client", jobs.len()),
+            _ => {}
+        }
+    }
+    drop(held);
+    site.until("its flow is gone", |all| all.flows.is_empty() && all.lanes[0].outstanding == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_dies_is_no_matter_to_a_client() {
+    let site = Site::new(Clients::default()).await;
+    // A runtime of its own, which is gone without a word.
+    let doomed =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("one");
+    let joining = doomed.spawn(worker(site.addr.clone(), site.authority.clone(), 8));
+    let (_node, mut events) = joining.await.expect("joined");
+    let (raw, mut answers) = site.client(once()).await;
+    for n in 100..140 {
+        raw.push(n, &key(), job(n)).await.expect("taken");
+    }
+    let Some(Event::Jobs(_held)) = soon(events.recv()).await else { panic!("a job") };
+    doomed.shutdown_background();
+    let _other = site.busy().await;
+    for n in 100..140 {
+        let (id, answer) = soon(answers.next()).await.expect("an answer");
+        assert_eq!((id, number(answer.expect("an answer"))), (Id::Number(n), 2 * n));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_stops_tells_its_clients_and_answers_what_it_has() {
+    let site = Site::new(Clients::default()).await;
+    let (_node, mut events) = site.worker(64).await;
+    let (raw, mut answers) = site.client(once()).await;
+    for n in 1..=3 {
+        raw.push(n, &key(), job(n)).await.expect("taken");
+    }
+    let mut held = Vec::new();
+    while held.len() < 3 {
+        if let Some(Event::Jobs(jobs)) = soon(events.recv()).await {
+            held.extend(jobs);
+        }
+    }
+    let listener = site.listener.clone();
+    let draining = tokio::spawn(async move {
+        listener.drain_clients(WITHIN).await;
+        listener.close().await;
+    });
+    for held in held {
+        held.reply.send(Ok(job(7)), Timings::default());
+    }
+    let mut answered = 0;
+    while let Some((_, answer)) = soon(answers.next()).await {
+        assert_eq!(number(answer.expect("what it has is answered")), 7);
+        answered += 1;
+    }
+    assert_eq!(answered, 3);
+    soon(draining).await.expect("drained");
+    assert!(raw.push(4, &key(), job(4)).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_reads_no_answers_holds_nobody_but_itself() {
+    let site = Site::new(tasks(64)).await;
+    let _busy = site.busy().await;
+    let (deaf, _unread) = site.client(once()).await;
+    let pushing = deaf.clone();
+    let body = Bytes::from(vec![7; 200_000]);
+    let stuck = tokio::spawn(async move {
+        for n in 0_u64.. {
+            // Not a number: it is refused with a text, and the answers pile up all the same.
+            let job = Message { head: job(n).head, body: body.clone() };
+            if pushing.push(n, &key(), job).await.is_err() {
+                return;
+            }
+        }
+    });
+    soon(pushes(site.client(once()).await, 100, 300)).await;
+    stuck.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wishes_are_heeded_a_budget_and_a_worker_of_its_own() {
+    let site = Site::new(Clients::default()).await;
+    let _busy = site.busy().await;
+    let wishes = Wishes { budget_ms: Some(50), worker: Some(99), ..Wishes::default() };
+    let (raw, _answers) = site.client(wire::client::Config { wishes, ..once() }).await;
+    let late = soon(raw.submit(&key(), job(1))).await.expect("taken");
+    assert_eq!(soon(late).await, Err(Unanswered::Late), "there is no such worker");
+}

@@ -1,0 +1,159 @@
+//! The program framelane-tasks as its users start it, with a worker of this process.
+#![cfg(unix)]
+
+use std::io::Write;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use wire::identity::Identity;
+use wire::node::{self, Event, Hello, HelloKey};
+use wire::{Cbor, Message, Timings, Unprocessed};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_framelane-tasks");
+
+fn command(state: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).arg("--state").arg(state).env("FRAMELANE_LOG", "warn");
+    command
+}
+
+fn run(state: &Path, arguments: &[&str], input: &str) -> Output {
+    let mut child = command(state, arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program starts");
+    child.stdin.take().expect("piped").write_all(input.as_bytes()).expect("it reads");
+    child.wait_with_output().expect("it ends")
+}
+
+fn good(state: &Path, arguments: &[&str], input: &str) -> String {
+    let output = run(state, arguments, input);
+    assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+struct Serving(Child);
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        // It has ended by itself where all went well.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn serve(state: &Path) -> (Serving, String) {
+    let child = command(state, &["serve", "--bind", "127.0.0.1:0"]).spawn().expect("the program starts");
+    let serving = Serving(child);
+    let begun = Instant::now();
+    let address = loop {
+        if let Ok(address) = std::fs::read_to_string(state.join("address")) {
+            break address.trim().to_owned();
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "it does not say where it listens");
+        std::thread::yield_now();
+    };
+    (serving, address)
+}
+
+/// Turns texts round, and bodies too.
+async fn worker(address: &str, token: &str) {
+    let identity =
+        Identity::enrol(address, &token.trim().parse().expect("a token"), "w").await.expect("enrolled");
+    let key = queue::Key::task(queue::TaskName::new("reverse").expect("a name"));
+    let hello = Hello {
+        name: "reverser".into(),
+        keys: vec![HelloKey { key, warm: true }],
+        credit: 8,
+        capabilities: vec![],
+    };
+    let (_node, mut jobs) =
+        node::connect(address, &identity, hello, node::Config::default()).await.expect("connected");
+    loop {
+        match jobs.next().await {
+            Event::Jobs(jobs) => {
+                for job in jobs {
+                    job.reply.send(reverse(job.message), Timings::default());
+                }
+            }
+            Event::Closed(_) => return,
+            _ => {}
+        }
+    }
+}
+
+fn reverse(job: Message) -> Result<Message, Unprocessed> {
+    let head = Message { head: job.head, body: Default::default() };
+    let Cbor(head) = wire::decode::<Cbor<Option<String>>>(head)
+        .map_err(|error| Unprocessed::Bad(format!("no text: {error}")))?;
+    let head: Option<String> = head.map(|head| head.chars().rev().collect());
+    let body: Vec<u8> = job.body.iter().rev().copied().collect();
+    Ok(Message { head: wire::encode(Cbor(head)).expect("a text").head, body: body.into() })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let (mut serving, address) = serve(&state);
+    let token = good(&state, &["token", "--role", "worker"], "");
+    let dial = address.clone();
+    let working = tokio::spawn(async move { worker(&dial, &token).await });
+
+    let test = tokio::task::spawn_blocking(move || {
+        let one = good(&state, &["submit", "reverse", "--json", "\"abc\""], "");
+        assert_eq!(one.trim(), "\"cba\"");
+        let many = good(&state, &["submit", "reverse", "--lines"], "one\ntwo\nthree\n");
+        assert_eq!(many, "\"eno\"\n\"owt\"\n\"eerht\"\n");
+
+        let out = state.join("out");
+        let file =
+            good(&state, &["submit", "reverse", "--file", "-", "--out", &out.to_string_lossy()], "12345");
+        assert_eq!(serde_json::from_str::<Value>(&file).expect("JSON"), json!({ "bytes": 5 }));
+        assert_eq!(std::fs::read(out).expect("the answer's bytes"), b"54321");
+
+        let bad = run(&state, &["submit", "reverse", "--json", "7"], "");
+        assert!(!bad.status.success());
+        assert!(String::from_utf8_lossy(&bad.stderr).contains("no text"), "{bad:?}");
+
+        let status: Value = serde_json::from_str(&good(&state, &["status"], "")).expect("JSON");
+        assert_eq!(status["tasks"], json!(["reverse"]));
+        assert_eq!(
+            (&status["workers"][0]["name"], &status["workers"][0]["answered"]),
+            (&json!("reverser"), &json!(5))
+        );
+        assert_eq!(status["workers"][0]["failed"], json!(1));
+
+        // Somebody elsewhere, with a token, and with one that does not fit.
+        let away = folder.path().join("away");
+        let client = good(&state, &["token", "--role", "client"], "");
+        let identity = folder.path().join("client.pem");
+        let elsewhere = |what: &[&str], identity: &Path, token: &str| {
+            let identity = identity.to_string_lossy();
+            let with = ["--server", &address, "--identity", &identity, "--token", token.trim()];
+            run(&away, &[what, &with].concat(), "")
+        };
+        let there = elsewhere(&["submit", "reverse", "--json", "\"xy\""], &identity, &client);
+        assert_eq!(String::from_utf8_lossy(&there.stdout).trim(), "\"yx\"", "{there:?}");
+        let refused = elsewhere(&["stop"], &identity, &client);
+        assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("operator"));
+
+        let list = good(&state, &["list"], "");
+        let line = list.lines().find(|line| line.contains("framelane-tasks")).expect("the client");
+        let id = line.split_whitespace().next().expect("an id").to_owned();
+        good(&state, &["revoke", &id], "");
+        let revoked = elsewhere(&["submit", "reverse", "--json", "\"xy\""], &identity, &client);
+        assert!(!revoked.status.success(), "{revoked:?}");
+
+        good(&state, &["stop"], "");
+        assert!(serving.0.wait().expect("it ends").success());
+        folder
+    });
+    let folder = test.await.expect("all of it");
+    tokio::time::timeout(Duration::from_secs(20), working).await.expect("told").expect("no panic");
+    drop(folder);
+}
