@@ -12,6 +12,7 @@ pub mod crew;
 pub mod demo;
 pub mod dispatch;
 pub mod fps;
+pub mod lanes;
 pub mod life;
 pub mod outsider;
 pub mod pool;

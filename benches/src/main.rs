@@ -32,6 +32,8 @@ enum Command {
     Python(framelane_bench::python::Args),
     /// Does the throughput of N workers come to N times that of one?
     Scale(framelane_bench::scale::Args),
+    /// Small tasks through Redis and RabbitMQ, beside a bare loop of the same client library.
+    Lanes(framelane_bench::lanes::Args),
     /// Real processes and real trouble: is every promise kept?
     Chaos(framelane_bench::chaos::Args),
     /// A bad network: passes UDP on, and loses, delays, reorders and doubles it on the way.
@@ -44,6 +46,9 @@ enum Command {
     /// The far end of a bare QUIC pair, for the other subcommands.
     #[command(hide = true)]
     Bare(framelane_bench::bare::Args),
+    /// The far end of a bare loop through a broker, for the other subcommands.
+    #[command(hide = true)]
+    LanesBare(framelane_bench::lanes::Bare),
     /// A server that tells all that leaves it, for the other subcommands.
     #[command(hide = true)]
     Coordinator(framelane_bench::coordinator::Args),
@@ -83,6 +88,8 @@ async fn run(cli: Cli) -> ExitCode {
         Command::Python(args) => framelane_bench::python::run(args).await,
         Command::Scale(args) => framelane_bench::scale::run(args).await,
         Command::Chaos(args) => framelane_bench::chaos::run(args).await,
+        Command::Lanes(args) => framelane_bench::lanes::run(args).await,
+        Command::LanesBare(args) => framelane_bench::lanes::bare(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,
         Command::Table(args) => framelane_bench::table::run(&args),
         Command::Worker(args) => framelane_bench::outsider::run(args).await,

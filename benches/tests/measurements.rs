@@ -51,6 +51,13 @@ async fn dispatch_has_its_figures() {
 }
 
 #[tokio::test]
+async fn lanes_have_their_figures() {
+    let figures =
+        ["redis_ratio", "redis_per_s", "redis_bare_per_s", "amqp_ratio", "amqp_per_s", "amqp_bare_per_s"];
+    measure(&["lanes", "--rounds", "1", "--seconds", "0.5"], &figures).await;
+}
+
+#[tokio::test]
 async fn scale_has_its_figures() {
     let figures = ["worst_ratio", "ratio_1", "ratio_9"];
     measure(&["scale", "--rounds", "1", "--seconds", "0.3", "--workers", "1,9"], &figures).await;
