@@ -36,7 +36,7 @@ lint:
 	else echo "NOT CHECKED: clippy (rustup component add clippy)"; fi
 
 # All of them without further ado; with arguments, which fit one only, that of the whole server.
-BENCH ?= $(if $(BENCH_ARGS),fps,fps dispatch scale wordcount python chaos)
+BENCH ?= $(if $(BENCH_ARGS),fps,fps dispatch scale wordcount lanes python chaos)
 bench_json = $(if $(findstring --json,$(BENCH_ARGS)),,--json $(target)/bench/$$name.json)
 
 bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_ARGS are handed on
