@@ -73,20 +73,24 @@ impl Reply {
     }
 
     fn give(mut self, given: Given) {
-        if let Some(outbox) = self.outbox.take() {
-            // After a cancel nobody reads it; dropping self lets go.
-            outbox.put(self.ticket, given);
-        }
+        self.put(given);
+    }
+
+    fn put(&mut self, given: Given) {
+        let Some(outbox) = self.outbox.take() else { return };
+        // First: once the answer is on its way the server may end the connection, and then nothing may look as
+        // if it were held still. After a cancel nobody reads the answer.
+        self.shared.let_go(self.ticket);
+        outbox.put(self.ticket, given);
     }
 }
 
 impl Drop for Reply {
     fn drop(&mut self) {
-        if let Some(outbox) = self.outbox.take() {
+        if self.outbox.is_some() {
             let result = Err(Unprocessed::Failed("the worker gave the job up".into()));
-            outbox.put(self.ticket, Given { result, timings: Timings::default(), written: None });
+            self.put(Given { result, timings: Timings::default(), written: None });
         }
-        self.shared.let_go(self.ticket);
     }
 }
 
