@@ -105,7 +105,8 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
     let working = tokio::spawn(async move { worker(&dial, &token).await });
 
     let test = tokio::task::spawn_blocking(move || {
-        let one = good(&state, &["submit", "reverse", "--json", "\"abc\""], "");
+        // A worker that does not come must not be waited for without end.
+        let one = good(&state, &["submit", "reverse", "--json", "\"abc\"", "--budget", "20000"], "");
         assert_eq!(one.trim(), "\"cba\"");
         let many = good(&state, &["submit", "reverse", "--lines"], "one\ntwo\nthree\n");
         assert_eq!(many, "\"eno\"\n\"owt\"\n\"eerht\"\n");

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -42,13 +43,20 @@ impl Serve {
         config.grace = Duration::from_secs(self.grace);
         let server = Server::bind(authority, config)?;
         let address = server.local_addr();
-        std::fs::write(self.state.state.join(ADDRESS), format!("{address}\n")).context("the address file")?;
+        tell(&self.state.state, address).context("the address file")?;
         tracing::info!(%address, state = %self.state.state.display(), "a coordinator of tasks is ready");
         let stop = CancellationToken::new();
         tokio::spawn(signals(stop.clone()));
         server.run(stop).await;
         Ok(())
     }
+}
+
+/// Writes where it listens, whole at once: who waits for the file must not read half of it.
+fn tell(state: &Path, address: SocketAddr) -> std::io::Result<()> {
+    let written = state.join(format!("{ADDRESS}.new"));
+    std::fs::write(&written, format!("{address}\n"))?;
+    std::fs::rename(written, state.join(ADDRESS))
 }
 
 /// The first signal stops, a second one exits at once.
