@@ -16,7 +16,8 @@
 //! 2. [`Prepare`], which makes the job for an item, and [`Finish`], which takes what leaves;
 //! 3. a [`wire::Processor`], which does the job, in a worker or here.
 //!
-//! `examples/wordcount` of this repository is such a task in full.
+//! `examples/wordcount` of this repository is such a task in full. The feature `kit` has what a program needs around
+//! it: a pool of threads, worker processes and whoever dials in, on one command line.
 //!
 //! ```text
 //! Inlet ──offer──▶ ┌───────┐ ──Assign──▶ lane: Prepare ─▶ worker ─┐
@@ -34,6 +35,8 @@ mod coordinator;
 pub mod dump;
 mod finish;
 mod flow;
+#[cfg(feature = "kit")]
+pub mod kit;
 pub mod lane;
 mod owner;
 mod prepare;

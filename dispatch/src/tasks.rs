@@ -1,8 +1,8 @@
 //! A coordinator of tasks as a whole: it lets workers and clients in, hands the tasks of the ones to the
 //! others, and stops when it is told to.
 //!
-//! It knows no task. What can be done is what its workers serve, and the threads that a program of one's own
-//! adds to [`Server::coordinator`] by [`lane::local`](crate::lane::local), in the same pool.
+//! It knows no task. What can be done is what its workers serve, and what threads of a program of one's own do, in
+//! the same pool: [`Server::threads`].
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use wire::identity::Authority;
 use wire::server::{self, Ask, BindError, Caller, Clients, Listener, Operation, Replies, Submits};
 
-use crate::lane::{View, quic};
+use crate::lane::{View, local, quic};
 use crate::{Coordinator, Everything, client};
 
 /// How a coordinator treats who comes.
@@ -58,6 +58,7 @@ pub struct Server {
     driver: Pin<Box<dyn Future<Output = ()> + Send>>,
     listener: Arc<Listener>,
     config: Config,
+    threads: Vec<local::Config>,
     callers: Arc<Callers>,
     since: Instant,
 }
@@ -86,6 +87,7 @@ impl Server {
             driver: Box::pin(driver),
             listener: Arc::new(listener),
             config,
+            threads: Vec::new(),
             callers: Arc::default(),
             since: Instant::now(),
         })
@@ -101,11 +103,28 @@ impl Server {
         &self.coordinator
     }
 
+    /// Threads of this process that work too, from the start of [`run`](Self::run) until all is answered.
+    #[must_use]
+    pub fn threads(mut self, threads: local::Config) -> Self {
+        self.threads.push(threads);
+        self
+    }
+
     /// Serves until `stop`, or until an operator says so; then takes nothing more, waits for what is under way
     /// as long as [`Config::grace`] says, and tells everybody.
-    pub async fn run(self, stop: CancellationToken) {
-        let Self { coordinator, driver, listener, config, callers, since } = self;
+    ///
+    /// # Errors
+    /// Threads of this process cannot work; it stops as above.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), local::Error> {
+        let Self { coordinator, driver, listener, config, threads, callers, since } = self;
         let driver = tokio::spawn(driver);
+        // These stay until what is under way is answered: they may be the only ones who can.
+        let (leave, mut working) = (CancellationToken::new(), JoinSet::new());
+        for threads in threads {
+            let (joined, _) = oneshot::channel();
+            working.spawn(local::run(coordinator.clone(), threads, leave.clone(), joined));
+        }
+        let mut served = Ok(());
         // As many as there are connections, which the listener bounds.
         let mut tasks = JoinSet::new();
         loop {
@@ -134,15 +153,29 @@ impl Server {
                         tracing::error!(%error, "a connection's task failed");
                     }
                 }
+                Some(ended) = working.join_next() => match ended {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => {
+                        served = Err(error);
+                        break;
+                    }
+                    Err(error) => tracing::error!(%error, "a lane of this process failed"),
+                },
                 else => break,
             }
         }
         tracing::info!("stopping: no more tasks are taken");
         listener.drain_clients(config.grace).await;
+        leave.cancel();
         listener.drain(LEAVE).await;
         listener.close().await;
-        let _ = tokio::time::timeout(LEAVE, async { while tasks.join_next().await.is_some() {} }).await;
+        let ended = async {
+            while working.join_next().await.is_some() {}
+            while tasks.join_next().await.is_some() {}
+        };
+        let _ = tokio::time::timeout(LEAVE, ended).await;
         driver.abort();
+        served
     }
 }
 

@@ -5,10 +5,9 @@ use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use framelane_dispatch::lane::local;
+use framelane_dispatch::kit::threads;
 use framelane_dispatch::tasks::{Config, Server};
-use queue::{Key, TaskName, WorkerId};
-use tokio::sync::oneshot;
+use queue::{Key, TaskName};
 use tokio_util::sync::CancellationToken;
 use wire::client::{Answers, Ask, Client, operate};
 use wire::identity::{Authority, Role};
@@ -46,15 +45,9 @@ async fn a_coordinator_of_ones_own_counts_words_on_its_threads() {
 
     // Two threads of this process, in the same pool as workers from elsewhere.
     let key = Key::task(TaskName::new(WordCount::NAME).expect("a name"));
-    let threads = local::Config {
-        name: "this process".into(),
-        worker: WorkerId(0),
-        threads: NonZeroU32::new(2).expect("2 is not 0"),
-        credit: NonZeroU32::new(64).expect("64 is not 0"),
-        processors: [(key, wire::factory(|| Ok::<_, BoxError>(WordCount)))].into(),
-    };
-    let (joined, _) = oneshot::channel();
-    tokio::spawn(local::run(server.coordinator().clone(), threads, stop.clone(), joined));
+    let processors = [(key, wire::factory(|| Ok::<_, BoxError>(WordCount)))].into();
+    let at_hand = NonZeroU32::new(32).expect("32 is not 0");
+    let server = server.threads(threads(2, at_hand, processors).expect("2 is not 0"));
     let serving = tokio::spawn(server.run(stop.clone()));
 
     let identity = authority.own(Role::Client).expect("an identity");
@@ -87,5 +80,9 @@ async fn a_coordinator_of_ones_own_counts_words_on_its_threads() {
     let status: serde_json::Value = serde_json::from_str(&status).expect("JSON");
     assert_eq!(status["workers"][0]["answered"], 1000);
     operate(&address, &operator, Ask::Stop, WITHIN).await.expect("it stops");
-    tokio::time::timeout(WITHIN, serving).await.expect("in time").expect("no panic");
+    tokio::time::timeout(WITHIN, serving)
+        .await
+        .expect("in time")
+        .expect("no panic")
+        .expect("its threads worked");
 }

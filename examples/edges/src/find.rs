@@ -1,19 +1,17 @@
 //! The side that asks, from the pictures to their edges.
 
-use std::net::SocketAddr;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
-use dispatch::Admission;
+use dispatch::kit::{Config, Pool, Who};
+use dispatch::{Admission, Coordinator};
 use edges::flow::{Gallery, Source, Sources};
 use edges::task::FindEdges;
-use queue::Policy;
+use queue::{Key, Policy};
 use tokio_util::sync::CancellationToken;
-use wire::Task;
-use worker::{kit, signals};
-
-use crate::pool::Pool;
+use wire::{Factory, Task};
 
 /// Which pictures, and by whom.
 #[derive(clap::Args)]
@@ -27,26 +25,16 @@ pub(crate) struct Args {
     /// Write the edges into this folder, each under its picture's name.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Worker threads in this process.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    local: u32,
-    /// Worker processes to start; they join over QUIC [default: 2 without --local and --listen, else 0].
-    #[arg(long, value_name = "N")]
-    workers: Option<u32>,
-    /// Let workers from elsewhere join here, and print the command that starts one.
-    #[arg(long, value_name = "HOST:PORT")]
-    listen: Option<SocketAddr>,
     #[command(flatten)]
-    log: kit::Log,
+    who: Who,
 }
 
-pub(crate) fn main(args: Args) -> anyhow::Result<()> {
-    let _logging = args.log.start()?;
-    tokio::runtime::Runtime::new().context("no threads")?.block_on(run(args))
-}
-
-async fn run(args: Args) -> anyhow::Result<()> {
-    let stop = signals::stop().context("signals cannot be caught")?;
+/// Finds the edges, and says how many there are.
+pub(crate) async fn run(
+    args: Args,
+    processors: BTreeMap<Key, Factory>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let sources = match &args.pictures {
         Some(folder) => files(folder)?,
         None => (0..args.drawn).map(Source::Drawn).collect(),
@@ -54,19 +42,21 @@ async fn run(args: Args) -> anyhow::Result<()> {
     if let Some(out) = &args.out {
         std::fs::create_dir_all(out).with_context(|| format!("--out {}", out.display()))?;
     }
-    let alone = args.local == 0 && args.listen.is_none();
-    let workers = args.workers.unwrap_or(if alone { 2 } else { 0 });
-    let pool = Pool::start(args.local, workers, args.listen).await?;
+    let mut pool = Pool::start(Config::new(args.who, processors))?;
     if let Some(command) = pool.command() {
         println!("{command}");
     }
-    pool.joined(workers as usize + usize::from(args.local > 0)).await?;
-    let found = find(&pool, sources, args.out, &stop).await;
+    tokio::select! {
+        () = stop.cancelled() => {}
+        joined = pool.joined() => joined?,
+    }
+    let found = find(pool.coordinator(), sources, args.out, &stop).await;
     pool.stop().await;
     let (gallery, took) = found?;
 
     let (all, edges) = gallery.pixels;
-    let (a_second, share) = (gallery.pictures as f64 / took.as_secs_f64(), 100.0 * edges as f64 / all as f64);
+    let (a_second, share) =
+        (gallery.pictures as f64 / took.as_secs_f64(), 100.0 * edges as f64 / all.max(1) as f64);
     let took = took.as_secs_f64();
     println!("{} pictures in {took:.3} s: {a_second:.0} a second; {share:.2} % are edges", gallery.pictures);
     if let Some(error) = gallery.unwritten {
@@ -78,12 +68,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Sends every picture and takes them back in order; a stop ends the sending.
 async fn find(
-    pool: &Pool,
+    coordinator: &Coordinator,
     sources: Vec<Source>,
     out: Option<PathBuf>,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Gallery, Duration)> {
-    let (mut inlet, outlet) = pool.coordinator().open(Policy::lossless(), FindEdges::key()?, Sources).await?;
+    let (mut inlet, outlet) = coordinator.open(Policy::lossless(), FindEdges::key()?, Sources).await?;
     let gallery = tokio::spawn(outlet.run(Gallery { out, ..Gallery::default() }));
     let begun = Instant::now();
     for source in sources {

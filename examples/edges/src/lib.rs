@@ -1,5 +1,5 @@
 //! A task of one's own with pictures, in three pieces: [`task`], [`flow`] and [`detector`]. The program around
-//! them is in `main.rs`, `find.rs` and `pool.rs`.
+//! them is in `main.rs` and `find.rs`.
 
 pub mod detector;
 pub mod drawn;

@@ -3,7 +3,6 @@
 //! `cargo run --release -p edges`
 
 mod find;
-mod pool;
 
 use std::process::ExitCode;
 
@@ -11,7 +10,7 @@ use clap::{Parser, Subcommand};
 use edges::detector::Detector;
 use edges::task::FindEdges;
 use wire::{BoxError, Task};
-use worker::{Registry, kit};
+use worker::{Registry, kit, signals};
 
 /// Find the edges in pictures: each goes to a worker, and they come back in order.
 #[derive(Parser)]
@@ -19,6 +18,8 @@ use worker::{Registry, kit};
 struct Cli {
     #[command(flatten)]
     find: find::Args,
+    #[command(flatten)]
+    log: kit::Log,
     #[command(subcommand)]
     role: Option<Role>,
 }
@@ -30,17 +31,25 @@ enum Role {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match cli.role {
-        Some(Role::Worker(args)) => kit::Program::new(args).main(registry),
-        None => match find::main(cli.find) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("edges: {error:#}");
-                ExitCode::FAILURE
-            }
+    let done = match Cli::parse() {
+        Cli { role: Some(Role::Worker(args)), .. } => return kit::Program::new(args).main(registry),
+        cli => ask(cli),
+    };
+    done.map_or_else(
+        |error| {
+            eprintln!("edges: {error:#}");
+            ExitCode::FAILURE
         },
-    }
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+/// The side that asks.
+#[tokio::main]
+async fn ask(cli: Cli) -> anyhow::Result<()> {
+    let _logging = cli.log.start()?;
+    let processors = registry().map_err(anyhow::Error::from_boxed)?.into_factories();
+    find::run(cli.find, processors, signals::stop()?).await
 }
 
 /// What a worker of ours does.

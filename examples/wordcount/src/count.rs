@@ -1,22 +1,22 @@
 //! The side that asks, from the text to the table.
 
 use std::cmp::Reverse;
+use std::collections::BTreeMap;
 use std::io::Read;
-use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use dispatch::Admission;
-use queue::Policy;
+use dispatch::kit::{Config, Pool, Who};
+use dispatch::{Admission, Coordinator};
+use queue::{Key, Policy};
 use tokio_util::sync::CancellationToken;
-use wire::Task;
+use wire::{Factory, Task};
 use wordcount::flow::{Sum, Words};
 use wordcount::task::WordCount;
-use worker::{kit, signals};
 
-use crate::pool::Pool;
+use crate::AT_HAND;
 
 /// Whose words are counted, and by whom.
 #[derive(clap::Args)]
@@ -27,17 +27,8 @@ pub(crate) struct Args {
     /// Count the same text so many times.
     #[arg(long, value_name = "N", default_value = "1")]
     repeat: NonZeroU32,
-    /// Worker threads in this process.
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    local: u32,
-    /// Worker processes to start; they join over QUIC [default: 2 without --local and --listen, else 0].
-    #[arg(long, value_name = "N")]
-    workers: Option<u32>,
-    /// Let workers from elsewhere join here, and print the command that starts one.
-    #[arg(long, value_name = "HOST:PORT")]
-    listen: Option<SocketAddr>,
     #[command(flatten)]
-    log: kit::Log,
+    who: Who,
 }
 
 const TEXT: &str = include_str!("../../../LICENSE-APACHE");
@@ -46,26 +37,22 @@ const SHOWN: usize = 10;
 /// How many places leave the flow at a time. They are small, so some dozens save most of the turns.
 const TOGETHER: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
 
-pub(crate) fn main(args: Args) -> anyhow::Result<()> {
-    let _logging = args.log.start()?;
-    tokio::runtime::Runtime::new().context("no threads")?.block_on(run(args))
-}
-
-async fn run(args: Args) -> anyhow::Result<()> {
-    let stop = signals::stop().context("signals cannot be caught")?;
+/// Counts, and prints the table.
+pub(crate) async fn run(
+    args: Args,
+    processors: BTreeMap<Key, Factory>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let text = args.text()?;
-    let alone = args.local == 0 && args.listen.is_none();
-    let workers = args.workers.unwrap_or(if alone { 2 } else { 0 });
-    let lanes = workers as usize + usize::from(args.local > 0);
-    let pool = Pool::start(args.local, workers, args.listen).await?;
+    let mut pool = Pool::start(Config { at_hand: AT_HAND, ..Config::new(args.who, processors) })?;
     if let Some(command) = pool.command() {
         println!("{command}");
     }
     tokio::select! {
         () = stop.cancelled() => {}
-        joined = pool.joined(lanes) => joined?,
+        joined = pool.joined() => joined?,
     }
-    let counted = count(&pool, &text, args.repeat.get(), &stop).await;
+    let counted = count(pool.coordinator(), &text, args.repeat.get(), &stop).await;
     pool.stop().await;
     let (sum, tasks, took) = counted?;
     ensure!(sum.missing == 0, "{} words have no answer", sum.missing);
@@ -75,12 +62,12 @@ async fn run(args: Args) -> anyhow::Result<()> {
 
 /// Sends every word and waits for every counter; a stop ends the sending.
 async fn count(
-    pool: &Pool,
+    coordinator: &Coordinator,
     text: &str,
     repeat: u32,
     stop: &CancellationToken,
 ) -> anyhow::Result<(Sum, u64, Duration)> {
-    let (mut inlet, outlet) = pool.coordinator().open(Policy::lossless(), WordCount::key()?, Words).await?;
+    let (mut inlet, outlet) = coordinator.open(Policy::lossless(), WordCount::key()?, Words).await?;
     let summed = tokio::spawn(outlet.batched(TOGETHER).run(Sum::default()));
     let begun = Instant::now();
     let mut tasks = 0;

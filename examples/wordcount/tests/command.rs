@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, Command, Output, Stdio};
 
+use wire::client::{Ask, Client, operate};
+use wire::identity::{Authority, Role};
 use wire::{Cbor, Processor};
 use wordcount::counter::Counter;
+use wordcount::task::WordCount;
 
 fn program() -> Command {
     let mut program = Command::new(env!("CARGO_BIN_EXE_wordcount"));
@@ -136,6 +139,46 @@ fn workers_from_elsewhere_join_one_dies_and_nothing_is_lost() {
     let status = counting.0.wait().expect("its status");
     assert_eq!(table(&Output { status, stdout, stderr: Vec::new() }), expected(LICENCE, 200));
     assert!(stays.0.wait().expect("its status").success(), "it was let go");
+}
+
+#[test]
+fn a_worker_that_cannot_start_is_named_at_once() {
+    let output = program().env("FRAMELANE_WORKER_CREDIT", "none").output().expect("the program starts");
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains(" ended before it had joined") && said.contains("--credit"), "{said}");
+}
+
+#[tokio::test]
+async fn pushed_texts_are_counted_by_its_own_threads() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let child = program()
+        .args(["serve", "--local", "2", "--bind", "127.0.0.1:0", "--log", "warn", "--state"])
+        .arg(&state)
+        .spawn()
+        .expect("the program starts");
+    let mut serving = Ended(child);
+    // It says where it listens when it does.
+    while !state.join("address").exists() {
+        assert!(serving.0.try_wait().expect("its status").is_none(), "it ended");
+        tokio::task::yield_now().await;
+    }
+    let address = std::fs::read_to_string(state.join("address")).expect("an address");
+    let authority = Authority::load(&state).expect("its authority");
+    let identity = authority.own(Role::Client).expect("an identity");
+    let config = wire::client::Config { reconnect: false, ..wire::client::Config::new("reader") };
+    let (raw, _) = wire::client::connect(address.trim(), identity, config).await.expect("connected");
+    let client = Client::<WordCount>::new(raw).expect("a name");
+    let answer = client.submit(Cbor(LICENCE.to_owned())).await.expect("there is room");
+    let Cbor(counts) = answer.await.expect("counted");
+    assert_eq!(counts, Counter.process(Cbor(LICENCE.to_owned())).expect("text").0);
+
+    let operator = authority.own(Role::Operator).expect("an identity");
+    operate(address.trim(), &operator, Ask::Stop, std::time::Duration::from_secs(30))
+        .await
+        .expect("it stops");
+    assert!(serving.0.wait().expect("its status").success());
 }
 
 #[test]

@@ -4,12 +4,12 @@ mod coordinator;
 mod people;
 mod submit;
 
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use framelane_dispatch::kit::{Serve, State};
 use wire::identity::{Authority, AuthorityError, Identity, Role, Token};
 
 /// Takes tasks from many clients and hands them to workers, in order for each client.
@@ -26,7 +26,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a coordinator.
-    Serve(coordinator::Serve),
+    Serve(Serve),
     /// Makes a token that lets somebody in.
     Token(people::MakeToken),
     /// Lists who was let in.
@@ -39,14 +39,6 @@ enum Command {
     Status(At),
     /// Stops a coordinator once it has answered what it has.
     Stop(At),
-}
-
-/// The folder of a coordinator.
-#[derive(Debug, Clone, Args)]
-struct State {
-    /// The coordinator's folder: its keys, tokens and records.
-    #[arg(long, env = "FRAMELANE_TASKS_STATE", default_value = ".framelane-tasks", value_name = "DIR")]
-    state: PathBuf,
 }
 
 /// A coordinator, on this host or elsewhere.
@@ -65,33 +57,18 @@ struct At {
     identity: Option<PathBuf>,
 }
 
-/// The file in which a coordinator says where it listens.
-const ADDRESS: &str = "address";
-
 impl At {
     fn server(&self) -> anyhow::Result<String> {
         if let Some(server) = &self.server {
             return Ok(server.clone());
         }
-        let path = self.state.state.join(ADDRESS);
-        let text = std::fs::read_to_string(&path).with_context(|| {
-            format!("{}: no coordinator was ever started here; give --server", path.display())
-        })?;
-        let mut address: SocketAddr = text.trim().parse().with_context(|| format!("{}", path.display()))?;
-        if address.ip().is_unspecified() {
-            address.set_ip(if address.is_ipv4() {
-                [127, 0, 0, 1].into()
-            } else {
-                std::net::Ipv6Addr::LOCALHOST.into()
-            });
-        }
-        Ok(address.to_string())
+        Ok(self.state.address()?.to_string())
     }
 
     /// What this host shows: the identity of the file, or one that the coordinator's own folder gives.
     async fn identity(&self, role: Role, server: &str) -> anyhow::Result<Identity> {
         let Some(path) = &self.identity else {
-            let state = self.state.state.clone();
+            let state = self.state.folder.clone();
             let own = tokio::task::spawn_blocking(move || Authority::load(state)?.own(role)).await?;
             return own.map_err(|error| match error {
                 AuthorityError::Missing { .. } => {
@@ -134,9 +111,9 @@ async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     // Answers go to the standard output, so this does not.
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     match cli.command {
-        Command::Serve(serve) => serve.run().await?,
+        Command::Serve(serve) => coordinator::serve(serve).await?,
         Command::Token(token) => token.run()?,
-        Command::List(state) => people::list(&state.state)?,
+        Command::List(state) => people::list(&state.folder)?,
         Command::Revoke(revoke) => revoke.run()?,
         Command::Submit(submit) => return submit.run().await,
         Command::Status(at) => coordinator::status(&at).await?,

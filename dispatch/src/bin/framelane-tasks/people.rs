@@ -6,10 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::bail;
 use clap::Args;
+use framelane_dispatch::kit::State;
 use queue::WorkerId;
 use wire::identity::{Role, TokenOptions};
-
-use crate::State;
 
 /// `token`.
 #[derive(Debug, Args)]
@@ -31,7 +30,7 @@ impl MakeToken {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let expires_in = Duration::from_secs(60 * u64::from(self.minutes));
         let options = TokenOptions { expires_in, uses: self.uses };
-        println!("{}", crate::authority(&self.state.state)?.token_for(self.role, options)?);
+        println!("{}", crate::authority(&self.state.folder)?.token_for(self.role, options)?);
         Ok(())
     }
 }
@@ -49,7 +48,7 @@ impl Revoke {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let id = self.id.strip_prefix('w').unwrap_or(&self.id).parse::<u64>();
         let known = match id {
-            Ok(id) => crate::authority(&self.state.state)?.revoke(WorkerId(id))?,
+            Ok(id) => crate::authority(&self.state.folder)?.revoke(WorkerId(id))?,
             Err(_) => None,
         };
         match known {
