@@ -9,7 +9,7 @@ use queue::{
 use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 
-use crate::coordinator::{Everything, Snapshot};
+use crate::coordinator::Snapshot;
 use crate::dump::Dump;
 use crate::lane::{Label, Order};
 use crate::prepare::Work;
@@ -91,10 +91,6 @@ pub(crate) enum Command {
     },
     Dump {
         reply: oneshot::Sender<Dump>,
-    },
-    /// Every flow, and every lane.
-    Everything {
-        reply: oneshot::Sender<Everything>,
     },
     Join {
         worker: WorkerId,

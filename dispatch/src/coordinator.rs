@@ -32,14 +32,6 @@ pub struct Snapshot {
     pub lanes: Vec<View>,
 }
 
-/// All that the owner has at one moment.
-pub struct Everything {
-    /// Every flow that was not forgotten, with its books.
-    pub flows: Vec<(FlowId, Books)>,
-    /// Every lane.
-    pub lanes: Vec<View>,
-}
-
 /// Makes a queue: the handle, and the driver that the caller spawns and that owns everything. The
 /// driver ends when the last handle, inlet, outlet and reporter is gone.
 pub fn new(config: queue::Config) -> (Coordinator, impl Future<Output = ()> + Send + 'static) {
@@ -90,11 +82,6 @@ impl Coordinator {
     /// Every flow and every lane at one moment, for people and their tools.
     pub async fn dump(&self) -> Result<Dump, Stopped> {
         self.ask(|reply| Command::Dump { reply }).await
-    }
-
-    /// The books of every flow and every lane, all at one moment.
-    pub async fn everything(&self) -> Result<Everything, Stopped> {
-        self.ask(|reply| Command::Everything { reply }).await
     }
 
     /// One flow's books at one moment; none after its outlet is gone.

@@ -45,7 +45,7 @@ mod room;
 #[cfg(feature = "tasks")]
 pub mod tasks;
 
-pub use coordinator::{Coordinator, Everything, Snapshot, new};
+pub use coordinator::{Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};
 pub use flow::{Admission, Batches, Inlet, Outlet, Refusal, Refused};
 pub use prepare::{AnswerOf, JobOf, Link, Prepare, Unprepared};

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use crate::command::{Command, Core, Offer, Report, Takings};
-use crate::coordinator::{Everything, Snapshot};
+use crate::coordinator::Snapshot;
 use crate::dump::Dump;
 use crate::lane::{HandOut, Label, Order, View};
 use crate::room::Room;
@@ -245,12 +245,6 @@ impl Owner {
                     Some((*flow, state.key.clone(), state.closed.is_some(), books))
                 });
                 let _ = reply.send(Dump::new(flows.collect(), self.views()));
-            }
-            Command::Everything { reply } => {
-                let mut flows: Vec<_> =
-                    self.flows.keys().filter_map(|flow| Some((*flow, self.core.books(*flow)?))).collect();
-                flows.sort_unstable_by_key(|(flow, _)| *flow);
-                let _ = reply.send(Everything { flows, lanes: self.views() });
             }
             Command::Join { worker, label, keys, credit, orders, reply } => {
                 let lane = self.core.join(queue::Join { worker, keys, credit }, now);

@@ -4,7 +4,7 @@
 //! It knows no task. What can be done is what its workers serve, and what threads of a program of one's own do, in
 //! the same pool: [`Server::threads`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -18,8 +18,9 @@ use tokio_util::sync::CancellationToken;
 use wire::identity::Authority;
 use wire::server::{self, Ask, BindError, Caller, Clients, Listener, Operation, Replies, Submits};
 
-use crate::lane::{View, local, quic};
-use crate::{Coordinator, Everything, client};
+use crate::dump::{self, Dump};
+use crate::lane::{local, quic};
+use crate::{Coordinator, client};
 
 /// How a coordinator treats who comes.
 #[derive(Debug, Clone)]
@@ -237,13 +238,13 @@ struct Status {
 impl Status {
     /// All workers, clients and queues at one moment; none once the queue has stopped.
     async fn read(&self) -> Option<Value> {
-        let Everything { flows, lanes } = self.coordinator.everything().await.ok()?;
-        let tasks: std::collections::BTreeSet<String> =
-            lanes.iter().flat_map(|lane| &lane.keys).map(|lane| lane.key.to_string()).collect();
+        let Dump { flows, lanes } = self.coordinator.dump().await.ok()?;
+        let tasks: BTreeSet<&str> =
+            lanes.iter().flat_map(|lane| &lane.keys).map(|lane| lane.key.as_str()).collect();
         let refused: BTreeMap<_, _> =
             self.listener.refusals().iter().map(|(refusal, count)| (refusal.name(), count)).collect();
         let queues: Vec<Value> = self.callers.with(|callers| {
-            let queue = |(flow, books): &(FlowId, queue::Books)| {
+            let queue = |dump::Flow { flow, books, .. }: &dump::Flow| {
                 let client = callers.get(flow).map(|(caller, since)| {
                     json!({
                         "id": caller.client().to_string(),
@@ -268,14 +269,14 @@ impl Status {
     }
 }
 
-fn worker(lane: &View) -> Value {
+fn worker(lane: &dump::Lane) -> Value {
     json!({
-        "id": lane.worker.to_string(),
-        "name": lane.label.name,
-        "kind": lane.label.kind,
-        "address": lane.label.remote.map(|remote| remote.to_string()),
-        "shared_memory": lane.label.shared_memory,
-        "tasks": lane.keys.iter().map(|lane| lane.key.to_string()).collect::<Vec<_>>(),
+        "id": lane.worker,
+        "name": lane.name,
+        "kind": lane.kind,
+        "address": lane.remote,
+        "shared_memory": lane.shared_memory,
+        "tasks": lane.keys.iter().map(|lane| &lane.key).collect::<Vec<_>>(),
         "credit": lane.credit,
         "outstanding": lane.outstanding,
         "draining": lane.draining,

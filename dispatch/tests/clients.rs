@@ -129,11 +129,11 @@ impl Site {
         stop
     }
 
-    async fn until(&self, what: &str, holds: impl Fn(&dispatch::Everything) -> bool) {
+    async fn until(&self, what: &str, holds: impl Fn(&dispatch::dump::Dump) -> bool) {
         let look = async {
             loop {
-                let everything = self.coordinator.everything().await.expect("the queue runs");
-                if holds(&everything) {
+                let dump = self.coordinator.dump().await.expect("the queue runs");
+                if holds(&dump) {
                     return;
                 }
                 tokio::task::yield_now().await;
@@ -216,14 +216,14 @@ async fn many_clients_share_remote_workers_and_local_threads_each_in_its_order()
     for client in clients {
         soon(client).await.expect("a client that has all its answers");
     }
-    let everything = site.coordinator.everything().await.expect("the queue runs");
-    let lanes: Vec<_> = everything.lanes.iter().map(|lane| (lane.label.kind, lane.answered)).collect();
+    let dump = site.coordinator.dump().await.expect("the queue runs");
+    let lanes: Vec<_> = dump.lanes.iter().map(|lane| (lane.kind, lane.answered)).collect();
     assert_eq!(lanes.iter().map(|lane| lane.1).sum::<u64>(), 6 * 500, "{lanes:?}");
     assert!(lanes.iter().all(|lane| lane.1 > 0), "all of them worked: {lanes:?}");
     stop.cancel();
     drop((first, second));
     // A flow whose client has gone leaves nothing behind.
-    site.until("all flows are gone", |everything| everything.flows.is_empty()).await;
+    site.until("all flows are gone", |dump| dump.flows.is_empty()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,13 +259,13 @@ async fn a_client_that_submits_for_ever_against_no_worker_is_held() {
             }
         }
     });
-    site.until("the window is full", |all| all.flows.iter().any(|(_, books)| books.pending == 32)).await;
+    site.until("the window is full", |all| all.flows.iter().any(|flow| flow.books.pending == 32)).await;
     // It is held at its window, and so is what the coordinator holds of it.
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
-    let everything = site.coordinator.everything().await.expect("the queue runs");
-    assert_eq!(everything.flows[0].1.held, 32);
+    let dump = site.coordinator.dump().await.expect("the queue runs");
+    assert_eq!(dump.flows[0].books.held, 32);
     let mut taken = 0;
     while counts.try_recv().is_ok() {
         taken += 1;
