@@ -76,6 +76,7 @@ pub(crate) struct Asking {
     attempts: Option<u32>,
     retry_after: Option<f64>,
     answer_within: Option<f64>,
+    worker: Option<String>,
 }
 
 /// A connection that tasks are pushed over.
@@ -97,7 +98,7 @@ impl Pusher {
             attempts: asking.attempts,
             retry_after_ms: millis("retry_after", asking.retry_after)?,
             answer_within_ms: millis("answer_within", asking.answer_within)?,
-            worker: None,
+            worker: asking.worker.as_deref().map(worker_id).transpose()?,
         };
         let runtime =
             Builder::new_multi_thread().worker_threads(1).enable_all().thread_name("framelane").build();
@@ -245,6 +246,12 @@ fn unanswered(py: Python<'_>, why: &Unanswered) -> PyErr {
         .import(py, "framelane._client", "Unanswered")
         .and_then(|class| class.call1((why.to_string(), reason, why.may_have_run())));
     made.map_or_else(|error| error, PyErr::from_value)
+}
+
+/// As people see it, `w` and a number, or the number alone.
+fn worker_id(text: &str) -> PyResult<u64> {
+    let number = text.strip_prefix('w').unwrap_or(text).parse();
+    number.map_err(|_| PyValueError::new_err(format!("worker={text:?}: an id is as w123")))
 }
 
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {

@@ -123,7 +123,7 @@ async fn the_lines_of_the_guide_that_push_work() {
     let book = desk.folder.path().join("book.txt");
     std::fs::write(&book, "one two\nthree\n").unwrap();
     let there = program
-        .replace("127.0.0.1:4433", &desk.addr)
+        .replace("127.0.0.1:4434", &desk.addr)
         .replace("fl1_…", &desk.token())
         .replace("book.txt", book.to_str().unwrap());
     assert!(

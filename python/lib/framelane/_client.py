@@ -39,6 +39,7 @@ class _Asking:
     attempts: int | None
     retry_after: float | None
     answer_within: float | None
+    worker: str | None
 
 
 class Client:
@@ -59,6 +60,7 @@ class Client:
         attempts: int | None = None,
         retry_after: float | None = None,
         answer_within: float | None = None,
+        worker: str | None = None,
     ) -> None:
         """Connects.
 
@@ -71,6 +73,7 @@ class Client:
         attempts: how many failures end a task; 0: none does.
         retry_after: seconds that a task rests after a failure.
         answer_within: seconds that a worker may take over a task before another one gets it.
+        worker: the id of the only worker that may get the tasks, as `framelane-tasks status` shows it.
         What is None is left to the server.
         """
         server = server or os.environ.get("FRAMELANE_SERVER")
@@ -81,7 +84,7 @@ class Client:
         folder = Path(_child.FOLDER, state or "framelane-client-state")
         identity = folder / "client.pem"
         self._pusher = Pusher(
-            _Asking(server, name, identity, token, reconnect, budget, attempts, retry_after, answer_within)
+            _Asking(server, name, identity, token, reconnect, budget, attempts, retry_after, answer_within, worker)
         )
 
     def submit(self, task: str, job: Any) -> Answer:

@@ -35,6 +35,14 @@ pub fn python() -> PathBuf {
     python
 }
 
+/// A program of this workspace.
+pub fn built(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let program = test.ancestors().nth(2).expect("tests lie in TARGET/PROFILE/deps").join(name);
+    assert!(program.exists(), "{} is not there: run `cargo build --workspace --bins`", program.display());
+    program
+}
+
 /// A file beside these tests.
 pub fn file(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name)
