@@ -11,7 +11,7 @@ use wire::Timings;
 
 use crate::coordinator::Snapshot;
 use crate::dump::Dump;
-use crate::lane::{Label, Order};
+use crate::lane::{Label, LastWord, Order};
 use crate::prepare::Work;
 use crate::room::Room;
 
@@ -98,6 +98,7 @@ pub(crate) enum Command {
         keys: Vec<LaneKey>,
         credit: u32,
         orders: mpsc::Sender<Order>,
+        last_word: Arc<LastWord>,
         reply: oneshot::Sender<LaneId>,
     },
     Keys {

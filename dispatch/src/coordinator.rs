@@ -9,7 +9,7 @@ use crate::Stopped;
 use crate::command::Command;
 use crate::dump::Dump;
 use crate::flow::{Inlet, Outlet};
-use crate::lane::{Join, Order, Reporter, View};
+use crate::lane::{Join, LastWord, Order, Reporter, View};
 use crate::owner::Owner;
 use crate::prepare::Prepare;
 use crate::relay;
@@ -70,8 +70,11 @@ impl Coordinator {
         let leave = self.permit().await?;
         let Join { worker, label, keys, credit, max_credit } = join;
         let credit = credit.min(max_credit);
-        let lane = self.ask(|reply| Command::Join { worker, label, keys, credit, orders, reply }).await?;
-        Ok((received, Reporter::new(lane, self.commands.clone(), leave)))
+        let last_word = Arc::<LastWord>::default();
+        let told = Arc::clone(&last_word);
+        let join = |reply| Command::Join { worker, label, keys, credit, orders, last_word: told, reply };
+        let lane = self.ask(join).await?;
+        Ok((received, Reporter::new(lane, self.commands.clone(), leave, last_word)))
     }
 
     /// The books of these flows and every lane, all at one moment.

@@ -13,7 +13,7 @@ mod pace;
 pub mod quic;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use queue::{Failure, Key, LaneId, LaneKey, Ticket, WorkerId};
@@ -133,7 +133,12 @@ struct Guard {
     lane: LaneId,
     commands: mpsc::Sender<Command>,
     leave: std::sync::Mutex<Option<mpsc::OwnedPermit<Command>>>,
+    last_word: Arc<LastWord>,
 }
+
+/// Whom a lane that leaves blames, from the moment that it says so. The command that tells the owner may lie
+/// behind others, and the owner find the lane's orders closed before it comes to that.
+pub(crate) type LastWord = OnceLock<Option<Ticket>>;
 
 impl Drop for Guard {
     fn drop(&mut self) {
@@ -150,8 +155,10 @@ impl Reporter {
         lane: LaneId,
         commands: mpsc::Sender<Command>,
         leave: mpsc::OwnedPermit<Command>,
+        last_word: Arc<LastWord>,
     ) -> Self {
-        Reporter { inner: Arc::new(Guard { lane, commands, leave: std::sync::Mutex::new(Some(leave)) }) }
+        let leave = std::sync::Mutex::new(Some(leave));
+        Reporter { inner: Arc::new(Guard { lane, commands, leave, last_word }) }
     }
 
     /// The lane this reports for.
@@ -199,10 +206,12 @@ impl Reporter {
         self.send(Command::Silent { lane: self.lane(), silent }).await
     }
 
-    /// Leaves now. `blame` names the ticket that is known to have ended the worker, if one is.
+    /// Leaves now. `blame` names the ticket that is known to have ended the worker, if one is. To be said before
+    /// the orders are dropped, since a lane that only drops them has each of its tickets charged.
     pub fn leave(&self, blame: Option<Ticket>) {
         let permit = self.inner.leave.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         if let Some(permit) = permit {
+            let _ = self.inner.last_word.set(blame);
             permit.send(Command::Leave { lane: self.lane(), blame });
         }
     }

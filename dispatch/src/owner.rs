@@ -13,7 +13,7 @@ use tokio::time::sleep_until;
 use crate::command::{Command, Core, Offer, Report, Takings};
 use crate::coordinator::Snapshot;
 use crate::dump::Dump;
-use crate::lane::{HandOut, Label, Order, View};
+use crate::lane::{HandOut, Label, LastWord, Order, View};
 use crate::room::Room;
 
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
@@ -57,6 +57,7 @@ impl Flow {
 struct Lane {
     label: Label,
     orders: mpsc::Sender<Order>,
+    last_word: Arc<LastWord>,
 }
 
 pub(crate) struct Owner {
@@ -144,14 +145,15 @@ impl Owner {
     /// The channel of a lane has room for all that its credit allows, so a lane that fills it, or
     /// that dropped it, does not work any more.
     fn order(&mut self, lane: LaneId, order: Order, now: Instant) {
-        let failed = match self.lanes.get(&lane) {
-            Some(known) => known.orders.try_send(order).is_err(),
-            None => false,
-        };
-        if failed {
-            self.lanes.remove(&lane);
-            self.core.leave(lane, None, now);
+        let Some(known) = self.lanes.get(&lane) else { return };
+        let Err(failed) = known.orders.try_send(order) else { return };
+        // It never had this one, whatever became of it.
+        if let Order::HandOut(HandOut { ticket, .. }) = failed.into_inner() {
+            self.core.released(lane, ticket, now);
         }
+        // One that left a moment ago has said whom to blame, though that word may still wait here.
+        let blame = known.last_word.get().copied().flatten();
+        self.leave(lane, blame, now);
     }
 
     fn serve_take(&mut self, flow: FlowId, now: Instant) {
@@ -246,9 +248,9 @@ impl Owner {
                 });
                 let _ = reply.send(Dump::new(flows.collect(), self.views()));
             }
-            Command::Join { worker, label, keys, credit, orders, reply } => {
+            Command::Join { worker, label, keys, credit, orders, last_word, reply } => {
                 let lane = self.core.join(queue::Join { worker, keys, credit }, now);
-                self.lanes.insert(lane, Lane { label, orders });
+                self.lanes.insert(lane, Lane { label, orders, last_word });
                 if reply.send(lane).is_err() {
                     self.leave(lane, None, now);
                 }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use dispatch::lane::{HandOut, Join, Label, Order, Reporter};
 use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Refusal, Unprepared};
 use framelane_dispatch as dispatch;
-use queue::{Failure, Key, LaneKey, NoLane, Policy, Reason, TaskName, Verdict, WhenFull, WorkerId};
+use queue::{
+    Failure, Key, LaneKey, NoLane, Policy, Reason, Seq, TaskName, Ticket, Verdict, WhenFull, WorkerId,
+};
 use tokio::sync::mpsc::Receiver;
 use wire::{Cbor, Task, Timings};
 
@@ -155,6 +157,40 @@ async fn a_lane_that_stops_reading_is_given_up() {
     answer(&reporter, &again).await;
     assert_eq!(outlet.next().await.expect("a place").answer, Some(Cbor(14)));
     assert_eq!(coordinator.lanes().await.expect("the queue runs").len(), 1);
+}
+
+/// The lane's goodbye lies behind more than the owner carries in at a time, so an order for it fails first.
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_leaves_blaming_nobody_charges_nobody_though_an_order_for_it_fails_first() {
+    const BESIDE: usize = 1000;
+    let coordinator = coordinator();
+    let policy = Policy { attempts: Some(NonZeroU32::MIN), ..bounded(8) };
+    let (mut inlet, mut outlet) = flow(&coordinator, policy).await;
+    let (mut orders, reporter) = lane(&coordinator, 1, 2).await;
+    for number in 0..4 {
+        inlet.offer(Admission::now(number)).await.expect("room");
+    }
+    let held = hand_out(&mut orders).await;
+    let nobody = Ticket { seq: Seq(u64::MAX), ..held.ticket };
+    // All of it while the owner waits for this thread.
+    tokio::task::unconstrained(async {
+        answer(&reporter, &held).await;
+        for _ in 0..BESIDE {
+            reporter.credit(2).await.expect("the queue runs");
+        }
+        reporter.leave(Some(nobody));
+        drop((orders, reporter));
+    })
+    .await;
+    let (mut orders, reporter) = lane(&coordinator, 2, 4).await;
+    for number in 0..4 {
+        if number > 0 {
+            let again = hand_out(&mut orders).await;
+            answer(&reporter, &again).await;
+        }
+        let done = outlet.next().await.expect("a place");
+        assert_eq!((*done.item, done.verdict), (number, Verdict::Answered));
+    }
 }
 
 #[tokio::test(start_paused = true)]
