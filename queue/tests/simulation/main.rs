@@ -21,7 +21,8 @@ fn no_life_breaks_a_promise() {
     }
     // What is promised means nothing in lives in which nothing happens.
     assert!(seen.taken > 20 * LIVES, "{seen:?}");
-    for count in [seen.missing, seen.stale, seen.hedges, seen.hedges_won, seen.rescues, seen.lanes_lost] {
+    let counts = [seen.missing, seen.stale, seen.hedges, seen.hedges_won, seen.rescues, seen.lanes_lost];
+    for count in counts.into_iter().chain([seen.cancelled, seen.unanswered]) {
         assert!(count > LIVES / 10, "{seen:?}");
     }
 }
@@ -71,8 +72,16 @@ fn every_other_promise_broken_on_purpose_is_noticed() {
 #[test]
 fn a_queue_that_tells_nothing_or_too_late_is_noticed() {
     // Where a later call makes up for it this may do no harm, so not every life shows it.
-    for fault in [Fault::WaitTooLong, Fault::LoseReady, Fault::LoseSilence] {
+    for fault in [
+        Fault::WaitTooLong,
+        Fault::LoseReady,
+        Fault::LoseSilence,
+        Fault::LoseCancel,
+        Fault::KeepTicket,
+        Fault::WaitForAnswers,
+    ] {
         let noticed = (0..40).filter(|&seed| sim::run(seed, Some(fault), false).is_err());
-        assert!(noticed.count() >= 10, "{fault:?}");
+        let noticed = noticed.count();
+        assert!(noticed >= 10, "{fault:?} is noticed in {noticed} lives");
     }
 }

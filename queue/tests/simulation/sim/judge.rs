@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use framelane_queue::{
-    FlowId, Join, Key, LaneId, LaneKey, NoLane, Outcome, Policy, Reason, RefusedWhy, Seq, Settled, Step,
-    Taken, Ticket, Verdict, WhenFull, WorkerId,
+    FlowId, Join, Key, LaneId, LaneKey, Policy, RefusedWhy, Seq, Settled, Step, Taken, Ticket, Verdict,
+    WorkerId,
 };
 
 use super::Seen;
@@ -22,6 +22,7 @@ macro_rules! hold {
     };
 }
 
+mod outcomes;
 mod rest;
 
 /// What lanes said of a part.
@@ -32,8 +33,8 @@ struct Part {
     failures: u32,
     attempts: u32,
     key: Option<Key>,
-    /// Who has it, one lane or two.
-    live: Vec<LaneId>,
+    /// Who has it, one lane or two, and as which attempt.
+    live: Vec<(LaneId, u32)>,
 }
 
 struct Place {
@@ -42,6 +43,10 @@ struct Place {
     deadline: Option<Instant>,
     first: usize,
     parts: BTreeMap<u16, Part>,
+    /// It was cancelled, and not settled before.
+    cancelled: bool,
+    /// It is settled for sure.
+    over: bool,
 }
 
 pub(super) struct Flow {
@@ -70,6 +75,10 @@ pub(super) struct Lane {
     drained: bool,
     /// Its tickets, and when it was told to let go.
     pub(super) held: BTreeMap<Ticket, Option<Instant>>,
+    /// By when an answer to a ticket must be there, where there is such a moment.
+    due: BTreeMap<Ticket, Instant>,
+    /// Those of which that moment has passed.
+    expired: BTreeSet<Ticket>,
 }
 
 impl Lane {
@@ -145,7 +154,9 @@ impl Judge {
                 hold!(seq.get() == state.admitted, "invariant 1: {seq} is given to item {}", state.admitted);
                 state.admitted += 1;
                 let deadline = state.policy.budget.map(|budget| captured_at + budget);
-                let place = Place { item, captured_at, deadline, first, parts: BTreeMap::new() };
+                let parts = BTreeMap::new();
+                let place =
+                    Place { item, captured_at, deadline, first, parts, cancelled: false, over: false };
                 state.places.insert(seq, place);
             }
             Err(RefusedWhy::Full) => {
@@ -159,7 +170,25 @@ impl Judge {
     }
 
     /// What came out of a flow; `all` where the taker wanted more.
-    pub(super) fn took(&mut self, flow: FlowId, places: &[Taken<u64, u64>], all: bool) -> Verdicts {
+    pub(super) fn took(
+        &mut self,
+        flow: FlowId,
+        places: &[Taken<u64, u64>],
+        all: bool,
+        now: Instant,
+    ) -> Verdicts {
+        // What has come due has, though the steps that tell of it may be behind this one.
+        let held = |(&id, lane): (&LaneId, &Lane)| {
+            lane.held
+                .keys()
+                .filter(|ticket| ticket.flow == flow)
+                .map(|&ticket| (id, ticket))
+                .collect::<Vec<_>>()
+        };
+        let held: Vec<_> = self.lanes.iter().flat_map(held).collect();
+        for (lane, ticket) in held {
+            self.expire(lane, ticket, now);
+        }
         let state = self.flow(flow)?;
         for taken in places {
             let front = state.places.pop_first();
@@ -171,7 +200,7 @@ impl Judge {
                 "invariant 1: {} of {flow} comes out where {seq} is next",
                 taken.seq
             );
-            outcomes(&state.policy, &place, taken).map_err(|what| format!("{flow}{seq}: {what}"))?;
+            outcomes::hold(&state.policy, &place, taken).map_err(|what| format!("{flow}{seq}: {what}"))?;
             state.gone += 1;
         }
         if !places.is_empty() {
@@ -184,6 +213,25 @@ impl Judge {
         self.seen.taken += places.len() as u64;
         let missing = places.iter().filter(|taken| matches!(taken.verdict, Verdict::Missing(_)));
         self.seen.missing += missing.count() as u64;
+        Ok(())
+    }
+
+    /// How many places are in a flow.
+    pub(super) fn held(&self, flow: FlowId) -> usize {
+        self.flows.get(&flow).map_or(0, |flow| flow.places.len())
+    }
+
+    /// Somebody cancelled a place, and the queue said whether that changed anything. Either way it is settled now.
+    pub(super) fn cancelled(&mut self, flow: FlowId, seq: Seq, said: bool, now: Instant) -> Verdicts {
+        let Some(place) = self.flow(flow)?.places.get_mut(&seq) else {
+            hold!(!said, "invariant 1: {seq} of {flow} is cancelled, and is not there");
+            return Ok(());
+        };
+        let late = place.deadline.is_some_and(|deadline| deadline <= now);
+        hold!(!said || !(late || place.over), "invariant 1: {seq} of {flow} is cancelled after its end");
+        place.cancelled |= said;
+        place.over = true;
+        self.seen.cancelled += u64::from(said);
         Ok(())
     }
 
@@ -210,8 +258,18 @@ impl Judge {
 
     pub(super) fn joined(&mut self, lane: LaneId, join: Join) -> Verdicts {
         let Join { worker, keys, credit } = join;
-        let held = BTreeMap::new();
-        let fresh = Lane { worker, keys, credit, draining: false, suspected: false, drained: false, held };
+        let (held, due, expired) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
+        let fresh = Lane {
+            worker,
+            keys,
+            credit,
+            draining: false,
+            suspected: false,
+            drained: false,
+            held,
+            due,
+            expired,
+        };
         hold!(self.lanes.insert(lane, fresh).is_none(), "{lane} was there before");
         Ok(())
     }
@@ -247,14 +305,34 @@ impl Judge {
     }
 
     /// A lane is gone; whom it charges is told by `blame` as to the queue.
-    pub(super) fn left(&mut self, lane: LaneId, blame: Option<Ticket>) {
+    pub(super) fn left(&mut self, lane: LaneId, blame: Option<Ticket>, now: Instant) {
+        let held = self.lanes.get(&lane).map(|lane| lane.held.keys().copied().collect::<Vec<_>>());
+        for ticket in held.unwrap_or_default() {
+            self.expire(lane, ticket, now);
+        }
         let Some(gone) = self.lanes.remove(&lane) else { return };
         self.gone.insert(lane);
         for ticket in gone.held.into_keys() {
             if let Some(part) = self.part(ticket) {
-                part.live.retain(|&other| other != lane);
+                part.live.retain(|&(other, _)| other != lane);
                 part.failures += u32::from(blame.is_none_or(|blamed| blamed == ticket));
             }
+        }
+    }
+
+    /// A lane has had a ticket for too long: it counts as failed, and others may have the part.
+    fn expire(&mut self, id: LaneId, ticket: Ticket, now: Instant) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let untold = lane.held.get(&ticket) == Some(&None);
+        let due = lane.due.get(&ticket).is_some_and(|due| *due <= now);
+        if untold
+            && due
+            && lane.expired.insert(ticket)
+            && let Some(part) = self.part(ticket).filter(|part| part.answer.is_none())
+        {
+            part.live.retain(|&holder| holder != (id, ticket.attempt));
+            part.failures += 1;
+            self.seen.unanswered += 1;
         }
     }
 
@@ -276,6 +354,7 @@ impl Judge {
         let expected = if live { Settled::Counted } else { Settled::Stale };
         hold!(settled == expected, "invariant 3: {ticket} of {lane} is {settled:?}, not {expected:?}");
         self.seen.stale += u64::from(!live);
+        self.expire(lane, ticket, now);
         self.let_go(lane, ticket, now);
         if live && let Some(part) = self.part(ticket) {
             match result {
@@ -294,7 +373,7 @@ impl Judge {
             && held.held.remove(&ticket).is_some()
             && let Some(part) = self.part(ticket)
         {
-            part.live.retain(|&other| other != lane);
+            part.live.retain(|&holder| holder != (lane, ticket.attempt));
         }
     }
 
@@ -304,8 +383,10 @@ impl Judge {
         if lane.held.get(&ticket) != Some(&None) || lane.is_overdue(self.release_within, now) {
             return false;
         }
+        let in_time = lane.due.get(&ticket).is_none_or(|due| now < *due);
         let place = self.flows.get(&ticket.flow).and_then(|flow| flow.places.get(&ticket.seq));
-        place.is_some_and(|place| place.deadline.is_none_or(|deadline| now < deadline))
+        let wanted = |place: &Place| !place.over && place.deadline.is_none_or(|deadline| now < deadline);
+        in_time && place.is_some_and(wanted)
     }
 
     pub(super) fn step(&mut self, step: Step, queue: &Queue, now: Instant) -> Verdicts {
@@ -313,12 +394,16 @@ impl Judge {
         match step {
             Step::Assign { lane, ticket } => return self.assigned(lane, ticket, queue, now),
             Step::Cancel { lane, ticket } => {
+                let due = self.lane(lane)?.due.get(&ticket).is_some_and(|due| *due <= now);
+                self.expire(lane, ticket, now);
                 let held = self.lane(lane)?.held.get_mut(&ticket);
                 hold!(held.as_ref().is_some_and(|told| told.is_none()), "{ticket} is not {lane}'s to cancel");
                 held.map(|told| told.replace(now));
-                let late = |place: &Place| place.deadline.is_some_and(|deadline| deadline <= now);
+                let late =
+                    |place: &Place| place.cancelled || place.deadline.is_some_and(|deadline| deadline <= now);
                 let place = self.flows.get(&ticket.flow).and_then(|flow| flow.places.get(&ticket.seq));
-                let why = place.is_none_or(late)
+                let why = due
+                    || place.is_none_or(late)
                     || self.part(ticket).is_some_and(|part| part.answer.is_some() || part.bad);
                 hold!(why, "invariant 3: {ticket} is cancelled, in time and without an answer");
             }
@@ -350,7 +435,7 @@ impl Judge {
                 let mut held = self.lane(lane)?.held.iter();
                 let hung = held.find(|(_, told)| told.is_some_and(|told| told + within <= now));
                 let Some((&hung, _)) = hung else { return Err(format!("{lane} is lost without a reason")) };
-                self.left(lane, Some(hung));
+                self.left(lane, Some(hung), now);
                 self.seen.lanes_lost += 1;
             }
             Step::Wait(_) => self.gone.clear(),
@@ -370,9 +455,13 @@ impl Judge {
         hold!(lane.keys.iter().any(|known| known.key == *out.key), "{id} does not serve {}", out.key);
         let worker = lane.worker;
         lane.held.insert(ticket, None);
+        if let Some(within) = self.flow(ticket.flow)?.policy.answer_within {
+            self.lane(id)?.due.insert(ticket, now + within);
+        }
         let flow = self.flow(ticket.flow)?;
         hold!(flow.policy.pin.is_none_or(|pin| pin == worker), "{ticket} is pinned to another worker");
         let place = flow.places.get_mut(&ticket.seq).ok_or_else(|| format!("{ticket} has no place"))?;
+        hold!(!place.over, "invariant 3: {ticket} is handed out after the end of its place");
         hold!(*out.item == place.item, "{ticket} comes with another item");
         hold!(place.deadline.is_none_or(|deadline| now < deadline), "invariant 7: {ticket} is late already");
         let part = place.parts.entry(ticket.part).or_default();
@@ -381,9 +470,9 @@ impl Judge {
         hold!(ticket.attempt == part.attempts, "{ticket} is hand-out {}", part.attempts);
         part.key = Some(out.key.clone());
         let holders = part.live.len();
-        let silent = part.live.first().is_some_and(|holder| silent.contains(holder));
-        hold!(!part.live.contains(&id), "{id} has the part of {ticket} already");
-        part.live.push(id);
+        let silent = part.live.first().is_some_and(|(holder, _)| silent.contains(holder));
+        hold!(part.live.iter().all(|(holder, _)| *holder != id), "{id} has the part of {ticket} already");
+        part.live.push((id, ticket.attempt));
         match (holders, &flow.policy.hedge) {
             (0, _) => flow.first_hand_outs += 1,
             (1, _) if silent => flow.rescues += 1,
@@ -399,39 +488,4 @@ impl Judge {
         self.seen.rescues += u64::from(holders == 1 && silent);
         Ok(())
     }
-}
-
-/// Whether a place came out as its lanes and its policy say.
-fn outcomes(policy: &Policy, place: &Place, taken: &Taken<u64, u64>) -> Verdicts {
-    let nothing = Part::default();
-    hold!(taken.parts.len() >= place.first, "only {} parts", taken.parts.len());
-    for (index, (_, outcome)) in taken.parts.iter().enumerate() {
-        let part = place.parts.get(&(index as u16)).unwrap_or(&nothing);
-        match outcome {
-            Outcome::Answer(value) => {
-                hold!(part.answer == Some(*value), "invariant 3: answer {value}, not {:?}", part.answer);
-            }
-            Outcome::Missing(reason) => {
-                hold!(part.answer.is_none(), "invariant 6: part {index} was answered and is {reason:?}");
-                let tried = policy.attempts.is_some_and(|most| part.failures >= most.get());
-                let why = match reason {
-                    Reason::Evicted => policy.when_full != WhenFull::Refuse,
-                    Reason::Late => policy.budget.is_some(),
-                    Reason::Failed => part.bad || tried,
-                    Reason::NoLane => policy.no_lane == NoLane::Pass,
-                    Reason::Cancelled => index >= place.first,
-                };
-                hold!(why, "invariant 6: part {index} is missing without a cause: {reason:?}");
-            }
-        }
-    }
-    let first = taken.parts[..place.first].iter();
-    let missing = first.filter_map(|(_, outcome)| match outcome {
-        Outcome::Missing(reason) => Some(Verdict::Missing(*reason)),
-        Outcome::Answer(_) => None,
-    });
-    let whole = if place.first == 0 { Verdict::NotAsked } else { Verdict::Answered };
-    let expected = missing.into_iter().next().unwrap_or(whole);
-    hold!(taken.verdict == expected, "invariant 1: {:?}, not {expected:?}", taken.verdict);
-    Ok(())
 }

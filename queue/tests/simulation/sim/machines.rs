@@ -53,7 +53,7 @@ impl Stage {
             return Ok(());
         }
         self.queue.leave(lane, blame, self.now);
-        self.judge.left(lane, blame);
+        self.judge.left(lane, blame, self.now);
         self.machines[machine].lane = None;
         self.after(MS, 300 * MS, Event::Join(machine));
         Ok(())

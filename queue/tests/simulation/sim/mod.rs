@@ -1,7 +1,7 @@
 //! The dispatcher among lanes, sources and takers that misbehave, in virtual time. One number, the
 //! seed, decides everything, so a life that broke a promise can be lived again.
 //!
-//! [`scene`] draws what there is: policies, workers with their vices, sources and takers. [`stage`] lets
+//! [`scene`] draws what there is: policies, workers with their vices, sources, clients and takers. [`stage`] lets
 //! it happen: [`sources`] and [`machines`] say what each does. [`judge`] watches from outside: it knows what was offered, handed out, said and taken, and
 //! nothing of the queue's insides, and holds the eight invariants against that after every step.
 //! [`subject`] is the queue, or one that breaks a promise on purpose.
@@ -29,6 +29,10 @@ pub(crate) struct Seen {
     pub(crate) rescues: u64,
     pub(crate) stale: u64,
     pub(crate) lanes_lost: u64,
+    /// Places that were cancelled before they were settled.
+    pub(crate) cancelled: u64,
+    /// Hand-outs that were taken back, since no answer came in time.
+    pub(crate) unanswered: u64,
     pub(crate) steps: u64,
     /// The fault on purpose, where there is one, had its chance.
     pub(crate) faulty: bool,
@@ -44,6 +48,8 @@ impl Seen {
         self.rescues += other.rescues;
         self.stale += other.stale;
         self.lanes_lost += other.lanes_lost;
+        self.cancelled += other.cancelled;
+        self.unanswered += other.unanswered;
         self.steps += other.steps;
         self.faulty |= other.faulty;
     }

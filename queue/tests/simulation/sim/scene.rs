@@ -19,6 +19,7 @@ pub(crate) fn lane_keys(numbers: impl IntoIterator<Item = u64>) -> Vec<LaneKey> 
 }
 
 /// One flow, with who fills and who empties it.
+#[derive(Clone)]
 pub(crate) struct FlowPlan {
     pub(crate) policy: Policy,
     /// Items that its source has.
@@ -33,6 +34,11 @@ pub(crate) struct FlowPlan {
     pub(crate) aborts: u64,
     /// A refused item is given up instead of kept, in percent.
     pub(crate) gives_up: u64,
+    /// An admitted item is cancelled some time later, in percent.
+    pub(crate) cancels: u64,
+    /// It is a client's: its source keeps to the flow's bounds by itself, as a window, and comes back with a new
+    /// flow when it was aborted.
+    pub(crate) client: bool,
 }
 
 /// One worker. Vices in percent of hand-outs, unless something else is said.
@@ -106,15 +112,25 @@ fn worker(random: &mut Random, id: u64, slow: bool) -> Worker {
 }
 
 fn flow(random: &mut Random) -> FlowPlan {
-    let aborts = if random.chance(10) { 100 } else { 0 };
+    let client = random.chance(30);
+    let aborts = if random.chance(if client { 30 } else { 10 }) { 100 } else { 0 };
+    let cancels = if random.chance(40) { random.between(1, 40) } else { 0 };
+    let drawn = policy(random);
+    let policy = match client {
+        // Its window is both bounds, so that it is never refused.
+        true => Policy { pending: drawn.held, when_full: WhenFull::Refuse, ..drawn },
+        false => drawn,
+    };
     FlowPlan {
-        policy: policy(random),
+        policy,
         items: random.between(5, 60),
         gap: random.between(100, 30_000),
         stalls: random.between(0, 5),
         naps: random.between(0, 20),
         aborts,
         gives_up: random.between(0, 50),
+        cancels,
+        client,
     }
 }
 
@@ -141,6 +157,8 @@ fn policy(random: &mut Random) -> Policy {
     Policy {
         pending: bound(random, 12),
         held: bound(random, 20),
+        // Longer than a healthy worker takes.
+        answer_within: random.chance(30).then(|| random.micros(15_000, 200_000)),
         retry_after: random.chance(40).then(|| random.micros(0, 30_000)),
         pin: random.chance(10).then(|| WorkerId(random.between(0, 1))),
         weight: NonZeroU32::new(random.between(1, 4) as u32).expect("one at least"),

@@ -52,7 +52,15 @@ impl Stage {
         if left == 0 {
             return self.close(source);
         }
-        if left >= 4 && self.random.chance(10) {
+        let window = match (state.plan.client, state.id) {
+            (true, Some(flow)) => state.plan.policy.held.get() - self.judge.held(flow),
+            _ => usize::MAX,
+        };
+        if window == 0 {
+            self.sources[source].blocked = true;
+            return Ok(());
+        }
+        if left >= 4 && window >= 3 && self.random.chance(10) {
             return self.batch(source);
         }
         let offer = self.make(source);
@@ -65,6 +73,9 @@ impl Stage {
         match self.queue.offer(flow, offer, self.now) {
             Ok(seq) => {
                 self.judge.offered(flow, head, Ok(seq))?;
+                if self.random.chance(self.sources[source].plan.cancels) {
+                    self.after(0, 60 * MS, Event::Cancel(flow, seq));
+                }
                 self.next_item(source);
             }
             Err(refused) => {
@@ -139,7 +150,9 @@ impl Stage {
         (self.sources[source].over, self.sources[source].kept) = (true, None);
         let Some(flow) = self.sources[source].id else { return Ok(()) };
         let discarded = self.queue.abort(flow, self.now);
-        self.judge.aborted(flow, discarded)
+        self.judge.aborted(flow, discarded)?;
+        self.come_back(source);
+        Ok(())
     }
 
     pub(super) fn ready(&mut self, flow: FlowId) -> Verdicts {
@@ -166,11 +179,15 @@ impl Stage {
             let mut places = Vec::new();
             let took = self.queue.take_batch(flow, most, &mut places, self.now);
             count += took;
-            self.judge.took(flow, &places, took < most)?;
+            self.judge.took(flow, &places, took < most, self.now)?;
             if took < most {
-                return Ok(count);
+                break;
             }
         }
+        if count > 0 && std::mem::take(&mut self.sources[source].blocked) {
+            self.after(0, MS, Event::Item(source));
+        }
+        Ok(count)
     }
 
     pub(super) fn room(&mut self, flow: FlowId) -> Verdicts {

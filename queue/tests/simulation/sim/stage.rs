@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use framelane_queue::{Config, Dispatcher, Failure, FlowId, LaneId, Offer, Step, Ticket};
+use framelane_queue::{Config, Dispatcher, Failure, FlowId, LaneId, Offer, Seq, Step, Ticket};
 
 use super::judge::{Judge, Verdicts};
 use super::random::Random;
@@ -28,6 +28,8 @@ pub(super) enum Event {
     Item(usize),
     Wake(usize),
     Abort(usize),
+    /// Nobody wants this place of the flow any more.
+    Cancel(FlowId, Seq),
     Join(usize),
     Die(usize, LaneId),
     /// A lane is not heard.
@@ -50,6 +52,14 @@ pub(super) struct Source {
     pub(super) kept: Option<Offer<u64, u64>>,
     pub(super) naps: bool,
     pub(super) over: bool,
+    /// A client's window is full.
+    pub(super) blocked: bool,
+}
+
+impl Source {
+    fn new(plan: FlowPlan) -> Self {
+        Self { plan, id: None, made: 0, given_up: 0, kept: None, naps: false, over: false, blocked: false }
+    }
 }
 
 pub(super) struct Machine {
@@ -79,15 +89,13 @@ impl Stage {
         let mut random = Random::new(seed);
         let scene::Scene { flows, workers } = draw(&mut random);
         let queue: Queue = Dispatcher::new(Config { release_within: RELEASE_WITHIN, ..Config::default() });
-        let source =
-            |plan| Source { plan, id: None, made: 0, given_up: 0, kept: None, naps: false, over: false };
         let mut stage = Self {
             random,
             start,
             now: start,
             queue: Subject::new(queue, fault),
             judge: Judge::new(RELEASE_WITHIN),
-            sources: flows.into_iter().map(source).collect(),
+            sources: flows.into_iter().map(Source::new).collect(),
             machines: workers.into_iter().map(|plan| Machine { plan, lane: None }).collect(),
             events: BTreeMap::new(),
             order: 0,
@@ -105,6 +113,17 @@ impl Stage {
         }
         stage.at(start + CALM, Event::Calm);
         stage
+    }
+
+    /// A client that was cut off comes back for the rest of its items.
+    pub(super) fn come_back(&mut self, source: usize) {
+        let Source { plan, made, .. } = &self.sources[source];
+        let items = plan.items - made;
+        if plan.client && items > 0 {
+            let plan = FlowPlan { items, aborts: 0, ..plan.clone() };
+            self.sources.push(Source::new(plan));
+            self.after(MS, 100 * MS, Event::Open(self.sources.len() - 1));
+        }
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -165,6 +184,10 @@ impl Stage {
                 self.take(source).map(drop)
             }
             Event::Abort(source) => self.abort(source),
+            Event::Cancel(flow, seq) => {
+                let said = self.queue.cancel(flow, seq, self.now);
+                self.judge.cancelled(flow, seq, said, self.now)
+            }
             Event::Join(machine) => self.join(machine),
             Event::Die(machine, lane) => self.die(machine, lane),
             Event::Pause(machine, lane) => self.pause(machine, lane),

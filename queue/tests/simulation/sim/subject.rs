@@ -3,7 +3,7 @@
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use framelane_queue::{Answered, Dispatcher, FlowId, LaneId, Settled, Step, Taken, Ticket};
+use framelane_queue::{Answered, Dispatcher, FlowId, LaneId, Policy, Seq, Settled, Step, Taken, Ticket};
 
 pub(crate) type Queue = Dispatcher<u64, u64, u64>;
 
@@ -28,6 +28,12 @@ pub(crate) enum Fault {
     LoseClosed,
     /// The silence of a lane does not reach the queue.
     LoseSilence,
+    /// A cancel is said to count and does not reach the queue.
+    LoseCancel,
+    /// A lane is not told to let go.
+    KeepTicket,
+    /// A flow's limit to the time that an answer may take is not kept.
+    WaitForAnswers,
     /// A moment at which something is due is named too late.
     WaitTooLong,
 }
@@ -79,6 +85,7 @@ impl Subject {
         let step = self.queue.poll(now);
         match step {
             Step::Assign { .. } if self.strikes(Fault::RepeatHandOut) => self.again = Some(step),
+            Step::Cancel { .. } if self.strikes(Fault::KeepTicket) => return self.queue.poll(now),
             Step::Ready { .. } if self.strikes(Fault::LoseReady) => return self.queue.poll(now),
             Step::Closed { .. } if self.fault == Some(Fault::LoseClosed) => {
                 self.struck = true;
@@ -91,6 +98,19 @@ impl Subject {
             _ => {}
         }
         step
+    }
+
+    pub(crate) fn open(&mut self, policy: Policy) -> FlowId {
+        if policy.answer_within.is_some() && self.fault == Some(Fault::WaitForAnswers) {
+            self.struck = true;
+            return self.queue.open(Policy { answer_within: None, ..policy });
+        }
+        self.queue.open(policy)
+    }
+
+    pub(crate) fn cancel(&mut self, flow: FlowId, seq: Seq, now: Instant) -> bool {
+        let would = self.queue.books(flow).is_some_and(|books| books.pending > 0);
+        (would && self.strikes(Fault::LoseCancel)) || self.queue.cancel(flow, seq, now)
     }
 
     pub(crate) fn take_batch(

@@ -54,6 +54,13 @@ impl Judge {
             let told = lane.held.values().flatten().filter(|_| !lane.suspected);
             let overdue = told.map(|told| *told + self.release_within).min();
             hold!(overdue.is_none_or(|at| until.is_some_and(|until| until <= at)), "invariant 4: {id} hangs");
+            for (ticket, _) in lane.held.iter().filter(|(_, told)| told.is_none()) {
+                let due = lane.due.get(ticket);
+                let wakes = due.is_none_or(|due| *due > now && until.is_some_and(|until| until <= *due));
+                hold!(wakes, "invariant 7: {id} may keep {ticket} for longer than its flow allows");
+                let place = self.flows.get(&ticket.flow).and_then(|flow| flow.places.get(&ticket.seq));
+                hold!(place.is_none_or(|place| !place.over), "{id} is not told that nobody wants {ticket}");
+            }
             let drained = lane.draining && lane.held.is_empty();
             hold!(drained == lane.drained, "invariant 4: {id} is drained and nobody was told");
         }
@@ -69,12 +76,14 @@ impl Judge {
             hold!(flow.rooms == 0, "invariant 4: {} offers of {id} wait for Room", flow.rooms);
             let over = flow.ending && flow.places.is_empty();
             hold!(over == flow.closed, "invariant 5: {id} is at its end and not closed");
-            let in_time = |place: &&Place| place.deadline.is_none_or(|deadline| now < deadline);
+            let in_time =
+                |place: &&Place| !place.over && place.deadline.is_none_or(|deadline| now < deadline);
             let may_wait = flow.places.values().filter(in_time).count() as u64;
             let pending = queue.books(*id).map_or(0, |books| books.pending);
             hold!(pending <= may_wait, "invariant 7: {pending} pending in {id}, {may_wait} are in time");
             // What is not ready is not settled: its deadline must wake the queue.
             let head = flow.places.values().next().filter(|_| !flow.ready);
+            hold!(head.is_none_or(|head| !head.over), "invariant 4: {id} is ready and nobody was told");
             if let Some(deadline) = head.and_then(|head| head.deadline) {
                 let wakes = until.is_some_and(|until| until <= deadline);
                 hold!(wakes && deadline > now, "invariant 7: {id} sleeps past its deadline");
@@ -88,7 +97,9 @@ impl Judge {
         let Some(flow) = self.flows.get(&ticket.flow) else { return false };
         let Policy { budget, attempts, retry_after, pin, .. } = flow.policy;
         let part = flow.places.get(&ticket.seq).and_then(|place| place.parts.get(&ticket.part));
-        let Some(part) = part.filter(|part| part.live == [holder]) else { return false };
+        let Some(part) = part.filter(|part| part.live.iter().map(|(lane, _)| *lane).eq([holder])) else {
+            return false;
+        };
         // Where there is a budget a second lane may be too slow; a failed part may have to rest.
         let may = budget.is_none()
             && attempts.is_none_or(|most| part.failures < most.get())
