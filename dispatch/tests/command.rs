@@ -143,6 +143,10 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
         let refused = elsewhere(&["stop"], &identity, &client);
         assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("operator"));
 
+        // Nobody is asked about what is wrong here already.
+        let unread = run(&away, &["submit", "reverse", "--json", "{"], "");
+        assert!(String::from_utf8_lossy(&unread.stderr).contains("--json"), "{unread:?}");
+
         let list = good(&state, &["list"], "");
         let line = list.lines().find(|line| line.contains("framelane-tasks")).expect("the client");
         let id = line.split_whitespace().next().expect("an id").to_owned();

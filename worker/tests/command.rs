@@ -112,6 +112,18 @@ async fn it_logs_to_a_file_and_draws_where_its_time_went() {
     assert!(fs::read_to_string(&profile).expect("the graph").starts_with("<svg"));
     assert!(folder.path().join("profile.svg.folded").exists());
 
+    // A full disk costs the log, and nothing else.
+    #[cfg(target_os = "linux")]
+    {
+        let mut full = arguments.start(&["--log-file", "/dev/full"]);
+        let (_peer, _events) = server.peer().await;
+        full.signal(Signal::SIGTERM);
+        assert!(full.ended().await.success(), "{}", full.heard);
+        let told = |what| full.heard.matches(what).count() == 1;
+        assert!(told("--log-file /dev/full: No space left"), "{}", full.heard);
+        assert!(told("lines are missing in this log"), "{}", full.heard);
+    }
+
     let mut nowhere = arguments.start(&["--log-file", "no/such/folder/log"]);
     assert_eq!(nowhere.ended().await.code(), Some(1));
     assert!(nowhere.heard.contains("--log-file no/such/folder/log"), "{}", nowhere.heard);

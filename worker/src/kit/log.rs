@@ -1,14 +1,12 @@
 //! Logging to stderr, or to a file without ever waiting for it.
 
-use std::fs::{File, OpenOptions};
+mod file;
+
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 
-use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
-
-/// Lines that may wait to be written. A disk that stands still for longer than these last costs lines, not time.
-const LINES: usize = 16_384;
 
 /// What to log and where to, for a program's command line.
 #[derive(Debug, Clone, clap::Args)]
@@ -24,7 +22,7 @@ pub struct Log {
     )]
     filter: String,
     /// Append the log to this file instead of writing it to stderr. The work never waits for the disk: what it
-    /// cannot take in time is left out, and counted at the end.
+    /// cannot take in time, or not at all, is left out, and counted at the end.
     #[arg(
         long = "log-file",
         env = "FRAMELANE_LOG_FILE",
@@ -61,14 +59,7 @@ pub enum LogError {
 /// a file.
 #[must_use = "the log to a file ends with it"]
 pub struct Logging {
-    file: Option<Written>,
-}
-
-struct Written {
-    dropped: ErrorCounter,
-    /// The rest of the lines is written when this is dropped.
-    guard: Option<WorkerGuard>,
-    told: File,
+    _file: Option<file::Written>,
 }
 
 impl Log {
@@ -87,31 +78,12 @@ impl Log {
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
         let Some(path) = &self.file else {
             subscriber.with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal()).init();
-            return Ok(Logging { file: None });
+            return Ok(Logging { _file: None });
         };
         let opened = OpenOptions::new().create(true).append(true).open(path);
-        let opened = opened.and_then(|file| Ok((file.try_clone()?, file)));
-        let (told, file) = opened.map_err(|source| LogError::File { path: path.clone(), source })?;
-        let (writer, guard) =
-            NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES).finish(file);
-        let dropped = writer.error_counter();
+        let opened = opened.and_then(|file| file::Written::new(file, path));
+        let (writer, written) = opened.map_err(|source| LogError::File { path: path.clone(), source })?;
         subscriber.with_writer(writer).with_ansi(false).init();
-        Ok(Logging { file: Some(Written { dropped, guard: Some(guard), told }) })
-    }
-}
-
-impl Drop for Logging {
-    fn drop(&mut self) {
-        let Some(Written { dropped, guard, told }) = &mut self.file else { return };
-        drop(guard.take());
-        let lost = dropped.dropped_lines();
-        if lost > 0 {
-            // The subscriber is at its end, so this line goes by hand; a disk that refuses it loses it too.
-            use std::io::Write;
-            let _ = writeln!(
-                told,
-                "{lost} lines are missing in this log: they came faster than they could be written"
-            );
-        }
+        Ok(Logging { _file: Some(written) })
     }
 }

@@ -61,7 +61,7 @@ impl Revoke {
 
 /// `list`.
 pub(crate) fn list(state: &Path) -> anyhow::Result<()> {
-    println!("{:<22}{:<10}{:<24}EXPIRES IN", "ID", "ROLE", "NAME");
+    println!("{:<22} {:<9} {:<24} EXPIRES IN", "ID", "ROLE", "NAME");
     for known in crate::authority(state)?.known()? {
         let left = known.expires.duration_since(SystemTime::now());
         let left = match (known.revoked, left) {
@@ -69,7 +69,7 @@ pub(crate) fn list(state: &Path) -> anyhow::Result<()> {
             (None, Ok(left)) => format!("{} days", left.as_secs() / (24 * 3600)),
             (None, Err(_)) => "expired".to_owned(),
         };
-        println!("{:<22}{:<10}{:<24}{left}", known.id.to_string(), known.role.name(), known.name);
+        println!("{:<22} {:<9} {:<24} {left}", known.id.to_string(), known.role.name(), known.name);
     }
     Ok(())
 }

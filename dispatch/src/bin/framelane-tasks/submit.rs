@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use bytes::Bytes;
@@ -10,6 +11,7 @@ use clap::{Args, ValueEnum};
 use queue::{Key, TaskName};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use tokio::time::timeout;
 use wire::client::{Config, Id, Raw, RawAnswers, Unanswered, Wishes};
 use wire::identity::Role;
 use wire::{Cbor, Message};
@@ -60,21 +62,22 @@ impl Submit {
         let name =
             TaskName::new(&self.task).with_context(|| format!("{:?} is no name of a task", self.task))?;
         let key = Key::task(name);
-        let server = self.at.server()?;
-        let identity = self.at.identity(Role::Client, &server).await?;
+        // First what is wrong on this side: whoever has connected is to be answered.
+        let job = if self.lines.is_none() { Some(self.job().await?) } else { None };
         let worker = self.worker.as_deref().map(|id| id.trim_start_matches('w').parse());
         let worker = worker.transpose().context("--worker: give the id as `status` shows it")?;
         let wishes = Wishes { budget_ms: self.budget, attempts: self.attempts, worker, ..Wishes::default() };
+        let server = self.at.server()?;
+        let identity = self.at.identity(Role::Client, &server).await?;
         // What a shell sends it sends again by itself.
         let config = Config { wishes, reconnect: false, ..Config::new("framelane-tasks") };
         let (raw, answers) = wire::client::connect(&server, identity, config).await?;
-        match self.lines {
-            Some(lines) => many(raw, answers, key, lines).await,
-            None => {
-                let job = self.job().await?;
+        match (job, self.lines) {
+            (Some(job), _) => {
                 raw.push(0, &key, job).await?;
-                one(raw, answers, self.out.as_deref()).await
+                one(raw, answers, self.out.as_deref(), &key).await
             }
+            (None, lines) => many(raw, answers, key, lines.unwrap_or(Lines::Text)).await,
         }
     }
 
@@ -94,8 +97,25 @@ impl Submit {
     }
 }
 
-async fn one(raw: Raw, mut answers: RawAnswers, out: Option<&Path>) -> anyhow::Result<ExitCode> {
-    let Some((_, answer)) = answers.next().await else { bail!("the connection ended") };
+/// After this long without any answer people wonder whether there is somebody to give one.
+const WONDER: Duration = Duration::from_secs(3);
+
+/// The next answer. Waits for as long as it takes, and says once where to look.
+async fn first(answers: &mut RawAnswers, key: &Key) -> Option<(Id, Result<Message, Unanswered>)> {
+    match timeout(WONDER, answers.next()).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            eprintln!(
+                "framelane-tasks: no answer yet; `framelane-tasks status` shows whether a worker serves {key}, \
+                 --budget MS gives up"
+            );
+            answers.next().await
+        }
+    }
+}
+
+async fn one(raw: Raw, mut answers: RawAnswers, out: Option<&Path>, key: &Key) -> anyhow::Result<ExitCode> {
+    let Some((_, answer)) = first(&mut answers, key).await else { bail!("the connection ended") };
     let answer = answer?;
     if let Some(path) = out {
         tokio::fs::write(path, &answer.body).await.with_context(|| path.display().to_string())?;
