@@ -114,8 +114,18 @@ pub fn append<T: Serialize>(
     body: &[u8],
     limits: Limits,
 ) -> Result<(), FrameError> {
+    append_as(out, |out| ciborium::into_writer(head, out.writer()).map_err(unwritten), body, limits)
+}
+
+/// As [`append`], with a head that is written by other means.
+pub(crate) fn append_as(
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
+    body: &[u8],
+    limits: Limits,
+) -> Result<(), FrameError> {
     let start = out.len();
-    let written = append_head(out, head, body.len(), limits);
+    let written = append_head(out, write, body.len(), limits);
     match written {
         Ok(()) => out.extend_from_slice(body),
         Err(_) => out.truncate(start),
@@ -129,19 +139,20 @@ pub fn append<T: Serialize>(
 /// [`FrameError::Encode`] when the value has no CBOR form, else as [`Lengths::check`].
 pub fn encode_head<T: Serialize>(head: &T, body: usize, limits: Limits) -> Result<Bytes, FrameError> {
     let mut out = BytesMut::with_capacity(128);
-    append_head(&mut out, head, body, limits)?;
+    let write = |out: &mut BytesMut| ciborium::into_writer(head, out.writer()).map_err(unwritten);
+    append_head(&mut out, write, body, limits)?;
     Ok(out.freeze())
 }
 
-fn append_head<T: Serialize>(
+fn append_head(
     out: &mut BytesMut,
-    head: &T,
+    write: impl FnOnce(&mut BytesMut) -> Result<(), FrameError>,
     body: usize,
     limits: Limits,
 ) -> Result<(), FrameError> {
     let start = out.len();
     out.put_bytes(0, PREFIX);
-    ciborium::into_writer(head, out.writer()).map_err(unwritten)?;
+    write(out)?;
     let lengths = Lengths { head: out.len() - start - PREFIX, body }.check(limits)?;
     // The check above keeps both within u32.
     out[start..start + 4].copy_from_slice(&(lengths.head as u32).to_be_bytes());
@@ -158,12 +169,21 @@ pub fn decode<T: DeserializeOwned>(
     bytes: &mut Bytes,
     limits: Limits,
 ) -> Result<Option<(T, Bytes)>, FrameError> {
+    decode_as(bytes, |head| decode_cbor(head), limits)
+}
+
+/// As [`decode`], with a head that is read by other means.
+pub(crate) fn decode_as<T>(
+    bytes: &mut Bytes,
+    read: impl FnOnce(&Bytes) -> Result<T, FrameError>,
+    limits: Limits,
+) -> Result<Option<(T, Bytes)>, FrameError> {
     let Some(prefix) = bytes.first_chunk::<PREFIX>() else { return Ok(None) };
     let lengths = Lengths::read(*prefix).check(limits)?;
     if bytes.len() - PREFIX < lengths.head || bytes.len() - PREFIX - lengths.head < lengths.body {
         return Ok(None);
     }
-    let head = decode_cbor(&bytes[PREFIX..PREFIX + lengths.head])?;
+    let head = read(&bytes.slice(PREFIX..PREFIX + lengths.head))?;
     let mut message = bytes.split_to(PREFIX + lengths.head + lengths.body);
     Ok(Some((head, message.split_off(PREFIX + lengths.head))))
 }

@@ -121,8 +121,10 @@ pub(super) fn letters<M>(over: Vec<Over<M>>, limits: Limits) -> (Vec<Letter<M>>,
             unsaid.push(mark);
             continue;
         }
-        let at = match open.get(&reply) {
-            Some(&at) if letters[at].bytes.len() < LETTER => at,
+        // Mostly there is one server.
+        let last = letters.len().checked_sub(1).filter(|last| letters[*last].reply == reply);
+        let at = match last.or_else(|| open.get(&reply).copied()) {
+            Some(at) if letters[at].bytes.len() < LETTER => at,
             _ => {
                 let at = letters.len();
                 open.insert(reply.clone(), at);

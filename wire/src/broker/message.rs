@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use queue::{Key, Ticket};
 use serde::{Deserialize, Serialize};
 
+use super::heads;
 use crate::framing::{self, FrameError, Limits};
 use crate::process::{Timings, Unprocessed};
 use crate::protocol::{MAX_TEXT, cut, micros};
@@ -86,11 +87,29 @@ pub struct Posted {
 /// # Errors
 /// [`FrameError`] when it is longer than the limits allow.
 pub fn write_job(posted: Posted, limits: Limits) -> Result<Bytes, FrameError> {
+    let mut out = BytesMut::with_capacity(posted.message.head.len() + posted.message.body.len() + 160);
+    append_job(&mut out, posted, limits)?;
+    Ok(out.freeze())
+}
+
+/// Appends one job. On an error `out` is as it was.
+pub(crate) fn append_job(out: &mut BytesMut, posted: Posted, limits: Limits) -> Result<(), FrameError> {
     let Posted { reply, ticket, key, budget_left, message } = posted;
     let head = JobHead { reply, ticket, key, budget_left_us: budget_left.map(micros), job: message.head };
-    let mut out = BytesMut::with_capacity(head.job.len() + message.body.len() + 160);
-    framing::append(&mut out, &head, &message.body, limits)?;
-    Ok(out.freeze())
+    append_head(out, |out| heads::write_job(out, &head), &message.body, limits)
+}
+
+fn append_head(
+    out: &mut BytesMut,
+    write: impl FnOnce(&mut BytesMut),
+    body: &[u8],
+    limits: Limits,
+) -> Result<(), FrameError> {
+    let write = |out: &mut BytesMut| {
+        write(out);
+        Ok(())
+    };
+    framing::append_as(out, write, body, limits)
 }
 
 /// Why a message is not what it should be.
@@ -114,7 +133,7 @@ pub enum ReadError {
 /// [`ReadError`].
 pub fn read_job(mut bytes: Bytes, limits: Limits) -> Result<Posted, ReadError> {
     let len = bytes.len();
-    let read = framing::decode::<JobHead>(&mut bytes, limits)?;
+    let read = framing::decode_as(&mut bytes, read_job_head, limits)?;
     let Some((head, body)) = read.filter(|_| bytes.is_empty()) else { return Err(ReadError::Size(len)) };
     let JobHead { reply, ticket, key, budget_left_us, job } = head;
     if reply.len() > MAX_ADDRESS || !is_reply(&reply) {
@@ -122,6 +141,14 @@ pub fn read_job(mut bytes: Bytes, limits: Limits) -> Result<Posted, ReadError> {
     }
     let message = Message { head: job, body };
     Ok(Posted { reply, ticket, key, budget_left: budget_left_us.map(Duration::from_micros), message })
+}
+
+fn read_job_head(head: &Bytes) -> Result<JobHead, FrameError> {
+    heads::read_job(head).map_or_else(|| framing::decode_cbor(head), Ok)
+}
+
+fn read_answer_head(head: &Bytes) -> Result<AnswerHead, FrameError> {
+    heads::read_answer(head).map_or_else(|| framing::decode_cbor(head), Ok)
 }
 
 /// Whether a worker may write there: a job that is not ours must not fill other people's keys.
@@ -144,17 +171,18 @@ pub fn append_answer(
         Err(Unprocessed::Failed(text)) => (AnswerResult::Failed(cut(text, MAX_TEXT)), Bytes::new()),
     };
     let head = AnswerHead { ticket, result, timings };
-    if let Err(error) = framing::append(out, &head, &body, limits) {
+    if let Err(error) = append_head(out, |out| heads::write_answer(out, &head), &body, limits) {
         // It would be as long next time.
         let head = AnswerHead { ticket, result: AnswerResult::Bad(error.to_string()), timings };
-        framing::append(out, &head, &[], limits).expect("a ticket and a short text are a short head");
+        append_head(out, |out| heads::write_answer(out, &head), &[], limits)
+            .expect("a ticket and a short text are a short head");
     }
 }
 
 /// Appends the word that the worker is gone which had this job.
 pub fn append_gone(out: &mut BytesMut, ticket: Ticket, limits: Limits) {
     let head = AnswerHead { ticket, result: AnswerResult::Gone, timings: Timings::default() };
-    framing::append(out, &head, &[], limits).expect("a ticket is a short head");
+    append_head(out, |out| heads::write_answer(out, &head), &[], limits).expect("a ticket is a short head");
 }
 
 /// Reads the answers of one message. What follows one that cannot be read is lost with it.
@@ -164,7 +192,7 @@ pub fn append_gone(out: &mut BytesMut, ticket: Ticket, limits: Limits) {
 pub fn read_answers(mut bytes: Bytes, limits: Limits) -> (Vec<(AnswerHead, Bytes)>, Result<(), ReadError>) {
     let mut answers = Vec::new();
     while !bytes.is_empty() {
-        match framing::decode::<AnswerHead>(&mut bytes, limits) {
+        match framing::decode_as(&mut bytes, read_answer_head, limits) {
             Ok(Some(answer)) => answers.push(answer),
             Ok(None) => return (answers, Err(ReadError::Size(bytes.len()))),
             Err(error) => return (answers, Err(error.into())),

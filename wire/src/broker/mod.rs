@@ -27,6 +27,7 @@
 //! server's queue hands the part out anew, under a new ticket, if it still wants it.
 
 mod batch;
+mod heads;
 pub mod message;
 pub mod node;
 pub mod server;

@@ -1,10 +1,10 @@
 //! One connection to a broker, from joining the queue to its end.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use queue::{Failure, FlowId, Key, LaneKey, Seq, Ticket};
+use rustc_hash::FxHashMap;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -44,7 +44,8 @@ struct Held {
     place: Option<Place>,
 }
 
-type Table = Arc<Mutex<HashMap<Ticket, Held>>>;
+type Tickets = FxHashMap<Ticket, Held>;
+type Table = Arc<Mutex<Tickets>>;
 
 pub(super) struct Session {
     sender: Sender,
@@ -185,7 +186,7 @@ impl Session {
 }
 
 impl Sending {
-    fn table(&self) -> MutexGuard<'_, HashMap<Ticket, Held>> {
+    fn table(&self) -> MutexGuard<'_, Tickets> {
         // No step panics half-way.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -203,21 +204,24 @@ impl Sending {
         let mut seen = Vec::new();
         let mut jobs = Vec::with_capacity(hand_outs.len());
         let mut reports = Vec::new();
-        for hand_out in hand_outs {
-            let begun = Instant::now();
+        let live: Vec<Arc<HandOut>> = {
+            let table = self.table();
+            hand_outs.into_iter().filter(|hand_out| table.contains_key(&hand_out.ticket)).collect()
+        };
+        let mut begun = Instant::now();
+        for hand_out in live {
             let ticket = hand_out.ticket;
-            if !self.table().contains_key(&ticket) {
-                continue;
-            }
             match hand_out.encoded(&self.link) {
                 Ok(message) => {
-                    let one =
-                        Seen { bytes: message.head.len() + message.body.len(), prepare: begun.elapsed() };
+                    let ended = Instant::now();
+                    let bytes = message.head.len() + message.body.len();
+                    let one = Seen { bytes, prepare: ended.saturating_duration_since(begun) };
                     // One of a batch stands for all that are like it.
                     if seen.is_empty() || !one.is_small() {
                         seen.push((hand_out.key.clone(), one));
                     }
-                    let budget_left = hand_out.budget_left(begun);
+                    let budget_left = hand_out.budget_left(ended);
+                    begun = ended;
                     jobs.push(Job { ticket, key: hand_out.key.clone(), budget_left, message });
                 }
                 Err(unprepared) => {

@@ -167,8 +167,10 @@ fn number(value: &Value) -> Option<i64> {
 
 /// An XADD of one message.
 fn add(stream: &str, options: &[&str], message: &[u8]) -> Cmd {
-    let mut add = cmd("XADD");
-    add.arg(stream);
+    const WORDS: usize = 5;
+    let spare = stream.len() + message.len() + 16 * (WORDS + options.len());
+    let mut add = Cmd::with_capacity(WORDS + options.len(), spare);
+    add.arg("XADD").arg(stream);
     for option in options {
         add.arg(option);
     }

@@ -182,10 +182,10 @@ impl Session<'_> {
         redis: &mut MultiplexedConnection,
         take: &mut impl FnMut(Vec<Job>),
     ) -> Result<(), Error> {
-        let mut posted = Vec::new();
+        let mut posted = Vec::with_capacity(read.iter().map(|(_, entries)| entries.len()).sum());
         for (stream, entries) in read {
+            self.hold(entries.iter().map(|entry| (stream, entry.id)));
             for entry in entries {
-                self.hold((stream, entry.id));
                 match self.posted(&entry, &self.config.keys[stream]) {
                     Some(job) => posted.push(((stream, entry.id), job)),
                     None => self.let_go((stream, entry.id)),
@@ -218,9 +218,10 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn hold(&self, mark: Mark) {
-        lock(&self.held).insert(mark, Instant::now());
-        self.outbox.came(1);
+    fn hold(&self, marks: impl ExactSizeIterator<Item = Mark>) {
+        let now = Instant::now();
+        self.outbox.came(marks.len());
+        lock(&self.held).extend(marks.map(|mark| (mark, now)));
     }
 
     /// Acknowledges an entry without a word.
@@ -386,7 +387,7 @@ impl Session<'_> {
                 if lock(&self.held).contains_key(&mark) {
                     continue;
                 }
-                self.hold(mark);
+                self.hold(std::iter::once(mark));
                 match self.posted(&entry, &self.config.keys[at]) {
                     Some(Posted { reply, ticket, .. }) => {
                         lock(&self.counts).redelivered += 1;

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use queue::Key;
 use redis::aio::MultiplexedConnection;
-use redis::{Value, cmd, pipe};
+use redis::{Pipeline, Value, cmd, pipe};
 
 use super::{Broker, Id, add, alive_of, jobs_of, millis, number, streams};
-use crate::broker::message::{Posted, write_job};
+use crate::broker::message::{Posted, append_job};
 use crate::broker::server::{Config, Event, Job, NotPlaced, Place, Placed, read};
 use crate::broker::{BEAT, Error, TOGETHER, Url};
 use crate::framing::Limits;
@@ -85,13 +86,20 @@ impl Sender {
     pub(crate) async fn send(&self, jobs: Vec<Job>) -> Result<Vec<Placed>, Error> {
         let mut placed = Vec::with_capacity(jobs.len());
         let mut sent = Vec::with_capacity(jobs.len());
-        let mut adds = pipe();
+        let mut adds = Pipeline::with_capacity(jobs.len());
+        let (mut bytes, mut stream) = (BytesMut::new(), None);
         for Job { ticket, key, budget_left, message } in jobs {
             let reply = (*self.address).to_owned();
             let posted = Posted { reply, ticket, key: key.clone(), budget_left, message };
-            match write_job(posted, self.limits) {
-                Ok(bytes) => {
-                    adds.add_command(add(&jobs_of(&key), &[], &bytes));
+            bytes.clear();
+            match append_job(&mut bytes, posted, self.limits) {
+                Ok(()) => {
+                    // Jobs that are sent together are mostly alike.
+                    if stream.as_ref().is_none_or(|(known, _)| *known != key) {
+                        stream = Some((key.clone(), jobs_of(&key)));
+                    }
+                    let stream = stream.as_ref().map_or("", |(_, name)| name);
+                    adds.add_command(add(stream, &[], &bytes));
                     sent.push((ticket, key));
                 }
                 Err(error) => {
