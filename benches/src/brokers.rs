@@ -15,6 +15,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout};
+use wire::bare::rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 use wire::bare::{lapin, redis};
 use wire::broker::{Kind, Url};
 
@@ -30,7 +31,16 @@ pub struct Broker {
     port: u16,
     /// For RabbitMQ: of the daemon that Erlang's nodes find each other by, and of this node.
     erlang: Option<Erlang>,
+    tls: Option<Tls>,
     process: Option<Child>,
+}
+
+/// A second door, with TLS.
+struct Tls {
+    port: u16,
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 struct Erlang {
@@ -43,12 +53,22 @@ struct Erlang {
 impl Broker {
     /// Starts one, empty.
     pub async fn start(kind: Kind) -> anyhow::Result<Broker> {
+        Self::start_as(kind, false).await
+    }
+
+    /// Starts one that speaks TLS too, under an authority of its own.
+    pub async fn start_with_tls(kind: Kind) -> anyhow::Result<Broker> {
+        Self::start_as(kind, true).await
+    }
+
+    async fn start_as(kind: Kind, tls: bool) -> anyhow::Result<Broker> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
+        let tls = if tls { Some(Tls::new(folder.path())?) } else { None };
         let erlang = match kind {
             Kind::Amqp => Some(Erlang::start().await?),
             _ => None,
         };
-        let mut broker = Broker { kind, folder, port: spare_port()?, erlang, process: None };
+        let mut broker = Broker { kind, folder, port: spare_port()?, erlang, tls, process: None };
         broker.start_again().await?;
         Ok(broker)
     }
@@ -68,6 +88,16 @@ impl Broker {
             Kind::Amqp => format!("amqp://guest:guest@127.0.0.1:{}", self.port),
             _ => format!("redis://127.0.0.1:{}", self.port),
         }
+    }
+
+    /// Where it speaks TLS, and the file with the certificate of the authority that it is known by.
+    pub fn tls(&self) -> Option<(String, &Path)> {
+        let Tls { port, authority, .. } = self.tls.as_ref()?;
+        let address = match self.kind {
+            Kind::Amqp => format!("amqps://guest:guest@localhost:{port}"),
+            _ => format!("rediss://localhost:{port}"),
+        };
+        Some((address, authority))
     }
 
     /// Its process id, while it runs.
@@ -99,8 +129,8 @@ impl Broker {
     /// Starts it at the same address. A Redis comes back empty; a RabbitMQ has its queues, without messages.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         let mut command = match &self.erlang {
-            Some(erlang) => erlang.rabbitmq(self.folder.path(), self.port)?,
-            None => plain_redis(self.folder.path(), self.port),
+            Some(erlang) => erlang.rabbitmq(self.folder.path(), self.port, self.tls.as_ref())?,
+            None => plain_redis(self.folder.path(), self.port, self.tls.as_ref()),
         };
         let log = std::fs::File::create(self.log()).context("no log")?;
         command.stdin(Stdio::null()).stdout(log.try_clone().context("no log")?).stderr(log);
@@ -189,8 +219,47 @@ pub fn spare_port() -> anyhow::Result<u16> {
     Ok(listener.local_addr().context("no spare port")?.port())
 }
 
-fn plain_redis(folder: &Path, port: u16) -> Command {
-    let mut command = Command::new("redis-server");
+/// A command that the kernel ends with the thread that started it: a test that is killed leaves no broker behind.
+fn mortal(program: &Path) -> Command {
+    let mut command = Command::new("setpriv");
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command
+}
+
+impl Tls {
+    /// Makes an authority and a certificate for this host.
+    fn new(folder: &Path) -> anyhow::Result<Tls> {
+        let mut params = CertificateParams::new(Vec::new())?;
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let port = spare_port()?;
+        // Two of one name would be taken for one with a broken signature.
+        params.distinguished_name.push(DnType::CommonName, format!("authority of {port}"));
+        let authority_key = KeyPair::generate()?;
+        let authority = params.self_signed(&authority_key)?;
+        let issuer = Issuer::new(params, authority_key);
+        let key = KeyPair::generate()?;
+        let certificate = CertificateParams::new(vec!["localhost".to_owned()])?.signed_by(&key, &issuer)?;
+        let write = |name: &str, text: String| {
+            let path = folder.join(name);
+            std::fs::write(&path, text).context("no certificate")?;
+            anyhow::Ok(path)
+        };
+        Ok(Tls {
+            port,
+            authority: write("authority.pem", authority.pem())?,
+            certificate: write("certificate.pem", certificate.pem())?,
+            key: write("key.pem", key.serialize_pem())?,
+        })
+    }
+}
+
+fn plain_redis(folder: &Path, port: u16, tls: Option<&Tls>) -> Command {
+    let mut command = mortal("redis-server".as_ref());
+    if let Some(Tls { port, authority, certificate, key }) = tls {
+        command.arg("--tls-port").arg(port.to_string()).arg("--tls-ca-cert-file").arg(authority);
+        command.arg("--tls-cert-file").arg(certificate).arg("--tls-key-file").arg(key);
+        command.args(["--tls-auth-clients", "no"]);
+    }
     command
         .arg("--port")
         .arg(port.to_string())
@@ -202,7 +271,7 @@ fn plain_redis(folder: &Path, port: u16) -> Command {
 impl Erlang {
     async fn start() -> anyhow::Result<Erlang> {
         let names = spare_port()?;
-        let mut daemon = Command::new("epmd");
+        let mut daemon = mortal("epmd".as_ref());
         daemon.args(["-address", "127.0.0.1", "-port"]).arg(names.to_string());
         daemon
             .stdin(Stdio::null())
@@ -216,7 +285,7 @@ impl Erlang {
 
     /// RabbitMQ as this user, all that it writes in the folder. What Debian has on the path insists on root
     /// and on a user of its own.
-    fn rabbitmq(&self, folder: &Path, port: u16) -> anyhow::Result<Command> {
+    fn rabbitmq(&self, folder: &Path, port: u16, tls: Option<&Tls>) -> anyhow::Result<Command> {
         let lib = Path::new("/usr/lib/rabbitmq/lib");
         let versions = std::fs::read_dir(lib).context("run scripts/setup test, which installs RabbitMQ")?;
         let program = versions.flatten().map(|version| version.path().join("sbin/rabbitmq-server"));
@@ -224,10 +293,19 @@ impl Erlang {
         let plugins = folder.join("plugins");
         std::fs::write(&plugins, "[].\n").context("no list of plugins")?;
         let config = folder.join("rabbitmq.conf");
-        std::fs::write(&config, "disk_free_limit.absolute = 1MB\n").context("no config")?;
+        let mut lines = "disk_free_limit.absolute = 1MB\n".to_owned();
+        if let Some(Tls { port, authority, certificate, key }) = tls {
+            let (authority, certificate, key) = (authority.display(), certificate.display(), key.display());
+            lines += &format!(
+                "listeners.ssl.1 = 127.0.0.1:{port}\nssl_options.cacertfile = {authority}\n\
+                 ssl_options.certfile = {certificate}\nssl_options.keyfile = {key}\n\
+                 ssl_options.verify = verify_none\n"
+            );
+        }
+        std::fs::write(&config, lines).context("no config")?;
         let path = |path: &Path| path.as_os_str().to_owned();
         let text = |text: String| OsString::from(text);
-        let mut command = Command::new(program);
+        let mut command = mortal(&program);
         command.env_remove("RABBITMQ_ALLOW_INPUT").envs([
             ("HOME", path(folder)),
             // Then the script becomes the server, and its process id is the server's.

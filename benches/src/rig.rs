@@ -68,6 +68,17 @@ impl Server {
         assets: &Assets,
         args: impl IntoIterator<Item = A>,
     ) -> anyhow::Result<(Child, Server)> {
+        Self::start_by::<&str, A>(&[], folder, streams, assets, args).await
+    }
+
+    /// Starts it by another command, which becomes the program.
+    pub async fn start_by<B: AsRef<OsStr>, A: AsRef<OsStr>>(
+        by: &[B],
+        folder: &Path,
+        streams: &str,
+        assets: &Assets,
+        args: impl IntoIterator<Item = A>,
+    ) -> anyhow::Result<(Child, Server)> {
         let config = folder.join("framelane.toml");
         let free = "http = \"127.0.0.1:0\"\nrtsp = \"127.0.0.1:0\"\nquic = \"127.0.0.1:0\"\n";
         std::fs::write(&config, format!("{free}{streams}"))
@@ -85,7 +96,7 @@ impl Server {
             assets.onnxruntime.clone().into_os_string(),
         ];
         let args = fixed.into_iter().chain(args.into_iter().map(|arg| arg.as_ref().to_owned()));
-        let mut child = Child::start("framelane", args, "warn")?;
+        let mut child = Child::start_by(by, "framelane", args, "warn")?;
         let (http, rtsp, quic) = child.line(READY_WITHIN, addresses).await?;
         Ok((child, Server { http, rtsp, quic, state }))
     }

@@ -14,6 +14,8 @@ pub use lapin;
 /// The QUIC implementation itself.
 pub use quinn;
 use quinn::{Connection, Endpoint, ServerConfig};
+/// Makes certificates.
+pub use rcgen;
 /// The Redis client itself.
 #[cfg(feature = "redis")]
 pub use redis;

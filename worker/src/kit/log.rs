@@ -73,7 +73,8 @@ impl Log {
     /// # Errors
     /// [`LogError`].
     pub fn start(&self) -> Result<Logging, LogError> {
-        let filter = EnvFilter::try_new(&self.filter)
+        // The AMQP client calls each goodbye an error; what is one comes back from it, and is told by who called.
+        let filter = EnvFilter::try_new(format!("lapin=off,{}", self.filter))
             .map_err(|source| LogError::Filter { filter: self.filter.clone(), source })?;
         let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
         let Some(path) = &self.file else {
