@@ -93,3 +93,18 @@ pub fn threads(
         processors,
     })
 }
+
+/// An error and what it comes from, in one line, for a program's last word.
+pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        // Many texts name their source already.
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = error.source();
+    }
+    text
+}

@@ -147,6 +147,14 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
         let unread = run(&away, &["submit", "reverse", "--json", "{"], "");
         assert!(String::from_utf8_lossy(&unread.stderr).contains("--json"), "{unread:?}");
 
+        let nowhere = folder.path().join("nowhere");
+        for question in ["list", "status"] {
+            let asked = run(&nowhere, &[question], "");
+            let said = String::from_utf8_lossy(&asked.stderr).into_owned();
+            assert!(!asked.status.success() && said.matches("os error").count() <= 1, "{said}");
+            assert!(!nowhere.exists(), "a question makes no folder");
+        }
+
         let list = good(&state, &["list"], "");
         let line = list.lines().find(|line| line.contains("framelane-tasks")).expect("the client");
         let id = line.split_whitespace().next().expect("an id").to_owned();

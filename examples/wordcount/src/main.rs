@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     };
     done.map_or_else(
         |error| {
-            eprintln!("wordcount: {error:#}");
+            eprintln!("wordcount: {}", dispatch::kit::chain(error.as_ref()));
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use framelane_dispatch::kit::{Serve, State};
+use framelane_dispatch::kit::{Serve, State, chain};
 use wire::identity::{Authority, AuthorityError, Identity, Role, Token};
 
 /// Takes tasks from many clients and hands them to workers, in order for each client.
@@ -91,8 +91,9 @@ impl At {
     }
 }
 
+/// The authority of a coordinator that is there already: a question must not make a folder.
 fn authority(state: &Path) -> anyhow::Result<Authority> {
-    Ok(Authority::load_or_create(state)?)
+    Ok(Authority::load(state)?)
 }
 
 #[tokio::main]
@@ -101,7 +102,7 @@ async fn main() -> ExitCode {
     match run(cli).await {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("framelane-tasks: {error:#}");
+            eprintln!("framelane-tasks: {}", chain(error.as_ref()));
             ExitCode::FAILURE
         }
     }

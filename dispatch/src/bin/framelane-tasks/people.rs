@@ -8,7 +8,7 @@ use anyhow::bail;
 use clap::Args;
 use framelane_dispatch::kit::State;
 use queue::WorkerId;
-use wire::identity::{Role, TokenOptions};
+use wire::identity::{Authority, Role, TokenOptions};
 
 /// `token`.
 #[derive(Debug, Args)]
@@ -30,7 +30,9 @@ impl MakeToken {
     pub(crate) fn run(self) -> anyhow::Result<()> {
         let expires_in = Duration::from_secs(60 * u64::from(self.minutes));
         let options = TokenOptions { expires_in, uses: self.uses };
-        println!("{}", crate::authority(&self.state.folder)?.token_for(self.role, options)?);
+        // Tokens may be made before the coordinator is started for the first time.
+        let authority = Authority::load_or_create(&self.state.folder)?;
+        println!("{}", authority.token_for(self.role, options)?);
         Ok(())
     }
 }
