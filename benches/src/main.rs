@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use tokio::runtime::Builder;
+use tokio::runtime::Runtime;
+use worker::Drive;
 
 /// Measures Framelane, and shows it.
 #[derive(Parser)]
@@ -55,30 +56,41 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let mut runtime = match cli.command {
+    let Cli { command, log } = Cli::parse();
+    let done = match command {
         // As `framelane-worker` has it.
-        Command::Worker(_) => Builder::new_current_thread(),
-        _ => Builder::new_multi_thread(),
+        Command::Worker(args) => Drive::new().map(|mut drive| {
+            let wheel = drive.wheel();
+            drive.block_on(told(log, framelane_bench::outsider::run(args, wheel)))
+        }),
+        command => Runtime::new().map(|runtime| runtime.block_on(told(log, run(command)))),
     };
-    match runtime.enable_all().build() {
-        Ok(runtime) => runtime.block_on(run(cli)),
-        Err(error) => {
-            eprintln!("framelane-bench: no runtime: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    done.unwrap_or_else(|error| {
+        eprintln!("framelane-bench: no runtime: {error}");
+        ExitCode::FAILURE
+    })
 }
 
-async fn run(cli: Cli) -> ExitCode {
-    let _logging = match worker::kit::Log::to_stderr(&cli.log).start() {
+/// Logs while `work` goes on, and tells how it ended.
+async fn told(log: String, work: impl Future<Output = anyhow::Result<()>>) -> ExitCode {
+    let _logging = match worker::kit::Log::to_stderr(&log).start() {
         Ok(logging) => logging,
         Err(error) => {
             eprintln!("framelane-bench: {error}");
             return ExitCode::from(2);
         }
     };
-    let done = match cli.command {
+    match work.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("framelane-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
         Command::Fps(args) => framelane_bench::fps::run(args).await,
@@ -92,14 +104,7 @@ async fn run(cli: Cli) -> ExitCode {
         Command::LanesBare(args) => framelane_bench::lanes::bare(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,
         Command::Table(args) => framelane_bench::table::run(&args),
-        Command::Worker(args) => framelane_bench::outsider::run(args).await,
+        Command::Worker(args) => framelane_bench::outsider::run(args, None).await,
         Command::Coordinator(args) => framelane_bench::coordinator::run(args).await,
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("framelane-bench: {error:#}");
-            ExitCode::FAILURE
-        }
     }
 }

@@ -18,6 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::{Processor, Unprocessed};
+use worker::drive::Wheel;
 use worker::identity::{Papers, Seat, Token};
 use worker::{Host, Registry, broker, host, node, watchdog};
 
@@ -69,8 +70,8 @@ const HANGS_AFTER: Duration = Duration::from_secs(1);
 /// The watchdog's status.
 const HUNG: i32 = 3;
 
-/// Works until SIGTERM.
-pub async fn run(args: Args) -> anyhow::Result<()> {
+/// Works until SIGTERM. The first worker's thread may drive the network, as `framelane-worker`'s does.
+pub async fn run(args: Args, mut wheel: Option<Wheel>) -> anyhow::Result<()> {
     if args.fault == Fault::Panic {
         // Each panic is meant, and nobody wants to read of it.
         std::panic::set_hook(Box::new(|_| {}));
@@ -78,8 +79,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let stop = stop_on_signal()?;
     let mut workers = JoinSet::new();
     for number in 0..args.connections {
-        let (args, stop) = (args.clone(), stop.clone());
-        workers.spawn(async move { one(&args, number, stop).await });
+        let (args, stop, wheel) = (args.clone(), stop.clone(), wheel.take());
+        workers.spawn(async move { one(&args, number, stop, wheel).await });
     }
     while let Some(ended) = workers.join_next().await {
         ended.context("a worker panicked")??;
@@ -87,10 +88,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn one(args: &Args, number: u32, stop: CancellationToken) -> anyhow::Result<()> {
+async fn one(args: &Args, number: u32, stop: CancellationToken, wheel: Option<Wheel>) -> anyhow::Result<()> {
     let name = format!("{}-{number}", args.name);
     let Some((server, state)) = args.server.as_ref().zip(args.state.as_ref()) else {
-        return behind_broker(args, name, stop).await;
+        return behind_broker(args, name, stop, wheel).await;
     };
     let seat = Seat::new(server, &name, state.join(number.to_string()));
     let papers = seat.take(args.token.clone(), &stop).await?;
@@ -100,20 +101,25 @@ async fn one(args: &Args, number: u32, stop: CancellationToken) -> anyhow::Resul
         let rogue = rogue::Rogue { server, identity: &papers.identity(), name: &name, credit, seed };
         return rogue.run(args.fault, Duration::from_secs_f64(args.service_ms / 1e3), stop).await;
     }
-    honest(args, server, name, &papers, stop).await
+    honest(args, server, name, &papers, stop, wheel).await
 }
 
-fn host(args: &Args) -> anyhow::Result<Arc<Host>> {
+fn host(args: &Args, wheel: Option<Wheel>) -> anyhow::Result<Arc<Host>> {
     let sleeper =
         Sleeper { service: Duration::from_secs_f64(args.service_ms / 1e3), fault: args.fault, done: 0 };
     let mut registry = Registry::new();
     registry.serve(Work::key(), move || Ok::<_, Infallible>(sleeper.clone()))?;
     registry.serve(CountWords::key(), || Ok::<_, Infallible>(Counter))?;
     let config = host::Config { threads: args.threads, waiting: 1024, ..host::Config::default() };
-    Ok(Arc::new(Host::start(&registry, config)?))
+    Ok(Arc::new(Host::open_driving(&registry, config, wheel)?))
 }
 
-async fn behind_broker(args: &Args, name: String, stop: CancellationToken) -> anyhow::Result<()> {
+async fn behind_broker(
+    args: &Args,
+    name: String,
+    stop: CancellationToken,
+    wheel: Option<Wheel>,
+) -> anyhow::Result<()> {
     let url = args.broker.clone().context("--server or --broker")?;
     let config = broker::Config {
         credit: args.credit,
@@ -124,7 +130,7 @@ async fn behind_broker(args: &Args, name: String, stop: CancellationToken) -> an
         dead_after: Duration::from_secs(1),
         ..broker::Config::new(url, name)
     };
-    Ok(broker::run(&config, host(args)?, stop).await?)
+    Ok(broker::run(&config, host(args, wheel)?, stop).await?)
 }
 
 async fn honest(
@@ -133,8 +139,9 @@ async fn honest(
     name: String,
     papers: &Papers,
     stop: CancellationToken,
+    wheel: Option<Wheel>,
 ) -> anyhow::Result<()> {
-    let host = host(args)?;
+    let host = host(args, wheel)?;
     let node = node::Config {
         credit: args.credit,
         drain_within: Duration::from_secs(2),

@@ -6,6 +6,7 @@
 //! processor.
 
 mod bench;
+mod calm;
 mod line;
 mod loads;
 
@@ -21,8 +22,10 @@ use tokio::sync::watch;
 use wire::node::HelloKey;
 use wire::{BoxError, Message, Timings, Unprocessed};
 
+use crate::drive::Wheel;
 use crate::registry::Registry;
 use bench::Bench;
+use calm::Calm;
 use line::{Line, Next, Taken};
 use loads::Loads;
 
@@ -182,6 +185,19 @@ impl Host {
     /// # Errors
     /// [`StartError::Thread`]; what was started ends.
     pub fn open(registry: &Registry, config: Config) -> Result<Host, StartError> {
+        Self::open_driving(registry, config, None)
+    }
+
+    /// As [`open`](Self::open). Where there is one thread only, it drives the network as well while jobs are
+    /// quick and come one at a time.
+    ///
+    /// # Errors
+    /// [`StartError::Thread`]; what was started ends.
+    pub fn open_driving(
+        registry: &Registry,
+        config: Config,
+        wheel: Option<Wheel>,
+    ) -> Result<Host, StartError> {
         let line = Arc::new(Line::new(config, registry.batches().clone()));
         let loads = Arc::new(Loads::new(config.threads.get(), registry.keys().cloned()));
         // Dropped on an error, which ends the threads that wait for work.
@@ -192,9 +208,11 @@ impl Host {
             threads: Vec::new(),
             sessions: AtomicU64::new(1),
         };
+        let mut wheel = wheel.filter(|_| config.threads == NonZeroUsize::MIN);
         for number in 0..config.threads.get() {
             let (line, loads, registry) = (Arc::clone(&line), Arc::clone(&loads), registry.clone());
-            let body = move || run(&line, &loads, number, Bench::new(registry));
+            let calm = Calm::new(wheel.take());
+            let body = move || run(&line, &loads, number, Bench::new(registry), calm);
             let thread = thread::Builder::new().name(format!("host-{number}")).spawn(body);
             host.threads.push(thread.map_err(StartError::Thread)?);
         }
@@ -287,12 +305,17 @@ impl Drop for Host {
 }
 
 /// One thread.
-fn run(line: &Line, loads: &Loads, number: usize, mut bench: Bench) {
+fn run(line: &Line, loads: &Loads, number: usize, mut bench: Bench, mut calm: Calm) {
     loop {
-        match line.take(number, bench.cold()) {
-            Next::Work(taken) => work(line, number, &mut bench, taken),
+        match calm.next(line, number, bench.cold()) {
+            Next::Work(taken) => {
+                calm.begins(&taken);
+                work(line, number, &mut bench, taken);
+                calm.ended();
+            }
             Next::Load(key) if loads.has_failed(&key) => bench.skip(&key),
             Next::Load(key) => {
+                calm.leaves();
                 let made = bench.load(&key);
                 let failed = made.is_err();
                 loads.settled(&key, made);
@@ -310,7 +333,7 @@ fn run(line: &Line, loads: &Loads, number: usize, mut bench: Bench) {
 
 /// Does what was taken.
 fn work(line: &Line, number: usize, bench: &mut Bench, taken: Taken) {
-    let Taken { key, jobs, late, together } = taken;
+    let Taken { key, jobs, late, together, .. } = taken;
     for job in late {
         let why = "its budget was over before a thread was free".to_owned();
         (job.done)(Err(Unprocessed::Failed(why)), Timings::default());

@@ -40,6 +40,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::BoxError;
 
+use crate::drive::{Drive, Wheel};
 use crate::identity::{Papers, Seat, SeatError, Token};
 use crate::{Host, Registry, host, node, signals, watchdog};
 
@@ -127,15 +128,13 @@ impl Program {
         let _logging = self.args.log.start()?;
         let profiling = self.args.profile.start()?;
         let system = |what| move |source| Error::System { what, source };
-        // One thread for the connection, which is one task's work; jobs have threads of their own. A second one
-        // would only cost each job a switch from one to the other.
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(system("no runtime for the connection"))?;
-        let done = runtime.block_on(async {
+        // One thread for the connection, which is one task's work. A second one would only cost each job a
+        // switch from one to the other.
+        let mut drive = Drive::new().map_err(system("no runtime for the connection"))?;
+        let wheel = drive.wheel();
+        let done = drive.block_on(async move {
             let stop = signals::stop().map_err(system("signals cannot be caught"))?;
-            self.run(open, stop).await
+            self.run_driving(open, stop, wheel).await
         });
         profiling.finish()?;
         done
@@ -149,6 +148,15 @@ impl Program {
         self,
         open: impl FnOnce() -> Result<Registry, BoxError> + Send + 'static,
         stop: CancellationToken,
+    ) -> Result<(), Error> {
+        self.run_driving(open, stop, None).await
+    }
+
+    async fn run_driving(
+        self,
+        open: impl FnOnce() -> Result<Registry, BoxError> + Send + 'static,
+        stop: CancellationToken,
+        wheel: Option<Wheel>,
     ) -> Result<(), Error> {
         // First what is quick to find out: a worker that may not enter need not load its models.
         let admission = match &self.args.server {
@@ -168,7 +176,7 @@ impl Program {
         let threads = self.args.host();
         // What loads is loaded while the worker joins: the server hands it what no other has room for.
         let opened = tokio::task::spawn_blocking(move || -> Result<Host, Error> {
-            Ok(Host::open(&open().map_err(Error::Registry)?, threads)?)
+            Ok(Host::open_driving(&open().map_err(Error::Registry)?, threads, wheel)?)
         });
         let host = tokio::select! {
             biased;

@@ -30,6 +30,7 @@
 mod backoff;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 pub mod broker;
+pub mod drive;
 pub mod host;
 pub mod identity;
 pub mod kit;
@@ -40,6 +41,7 @@ pub mod watchdog;
 #[cfg(feature = "onnx")]
 pub mod zoo;
 
+pub use drive::Drive;
 pub use host::Host;
 pub use registry::{Registry, RegistryError};
 

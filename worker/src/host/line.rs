@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use queue::Key;
+use tokio::sync::Notify;
 
 use super::bench::Worked;
 use super::{Cancelled, Config, Counts, Job, JobId, Refused, RefusedWhy, Running};
@@ -15,8 +16,10 @@ pub(super) struct Line {
     /// By key, where it is not the config's.
     batches: BTreeMap<Key, NonZeroUsize>,
     state: Mutex<State>,
-    /// There is work, or there will be none.
+    /// There is work, or there will be none: for threads that wait here ...
     changed: Condvar,
+    /// ... and for one that does something else meanwhile.
+    came: Notify,
 }
 
 struct State {
@@ -24,6 +27,8 @@ struct State {
     /// By thread.
     running: Vec<Option<Work>>,
     closing: bool,
+    /// The thread that waits does so outside, for [`Line::came`].
+    outside: bool,
     counts: Counts,
     /// Seconds that a job takes of late, by key: as many as the registry has.
     service: BTreeMap<Key, f64>,
@@ -56,6 +61,8 @@ pub(super) struct Taken {
     pub(super) late: Vec<Job>,
     /// Whether to do them in one go, or one after the other.
     pub(super) together: bool,
+    /// Whether it is one job that takes less than [`QUICK`], with none behind it.
+    pub(super) quick: bool,
 }
 
 /// Jobs that are so short that taking them one by one would cost more than doing them are taken by this
@@ -63,6 +70,8 @@ pub(super) struct Taken {
 const SHORT: Duration = Duration::from_micros(50);
 /// The most that are.
 const MOST: f64 = 64.0;
+/// A job is quick where it takes less than this: the network can wait for it.
+const QUICK: Duration = Duration::from_micros(200);
 
 impl Line {
     pub(super) fn new(config: Config, batches: BTreeMap<Key, NonZeroUsize>) -> Self {
@@ -70,11 +79,12 @@ impl Line {
             waiting: VecDeque::new(),
             running: (0..config.threads.get()).map(|_| None).collect(),
             closing: false,
+            outside: false,
             counts: Counts::default(),
             service: BTreeMap::new(),
             mean: 0.0,
         };
-        Line { config, batches, state: Mutex::new(state), changed: Condvar::new() }
+        Line { config, batches, state: Mutex::new(state), changed: Condvar::new(), came: Notify::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,9 +108,11 @@ impl Line {
             }
         }
         let came = state.waiting.len() - before;
+        let outside = came > 0 && std::mem::take(&mut state.outside);
         drop(state);
         match came {
             0 => {}
+            _ if outside => self.came.notify_one(),
             1 => self.changed.notify_one(),
             _ => self.changed.notify_all(),
         }
@@ -112,20 +124,26 @@ impl Line {
     pub(super) fn take(&self, thread: usize, cold: &[Key]) -> Next {
         let mut state = self.state();
         loop {
-            if let Some(taken) = state.take(thread, self, cold) {
-                return Next::Work(taken);
-            }
-            // Only jobs of cold keys are left, if any.
-            let wanted = state.waiting.front().map(|(job, _)| &job.key);
-            if let Some(key) = wanted.or(if state.closing { None } else { cold.first() }) {
-                return Next::Load(key.clone());
-            }
-            if state.closing {
-                return Next::End;
+            if let Some(next) = state.next(thread, self, cold) {
+                return next;
             }
             // Whoever waits here has made everything, so it matters not which one is woken for a job.
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// As [`take`](Self::take) for the only thread, which does not wait: where there is nothing to do,
+    /// [`came`](Self::came) tells when there is.
+    pub(super) fn look(&self, cold: &[Key]) -> Option<Next> {
+        let mut state = self.state();
+        let next = state.next(0, self, cold);
+        state.outside = next.is_none();
+        next
+    }
+
+    /// Told once after a [`look`](Self::look) that found nothing.
+    pub(super) fn came(&self) -> &Notify {
+        &self.came
     }
 
     /// Takes out the jobs of a key.
@@ -207,6 +225,7 @@ impl Line {
     pub(super) fn close(&self) {
         self.state().closing = true;
         self.changed.notify_all();
+        self.came.notify_one();
     }
 
     pub(super) fn clear(&self) {
@@ -216,6 +235,19 @@ impl Line {
 }
 
 impl State {
+    /// What there is to do.
+    fn next(&mut self, thread: usize, line: &Line, cold: &[Key]) -> Option<Next> {
+        if let Some(taken) = self.take(thread, line, cold) {
+            return Some(Next::Work(taken));
+        }
+        // Only jobs of cold keys are left, if any.
+        let wanted = self.waiting.front().map(|(job, _)| &job.key);
+        if let Some(key) = wanted.or(if self.closing { None } else { cold.first() }) {
+            return Some(Next::Load(key.clone()));
+        }
+        self.closing.then_some(Next::End)
+    }
+
     /// How many jobs are worth taking at once where they are done one by one.
     fn short(&self, key: &Key) -> usize {
         let service = self.service.get(key).filter(|service| **service > 0.0);
@@ -234,7 +266,7 @@ impl State {
             // No more than this thread's share: the others are not to stand idle beside it.
             false => self.short(&key).min(self.waiting.len().div_ceil(line.config.threads.get())),
         };
-        let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new(), together };
+        let mut taken = Taken { key, jobs: Vec::new(), late: Vec::new(), together, quick: false };
         while taken.jobs.len() < batch
             && let Some((job, _)) = self.waiting.get(place)
         {
@@ -251,6 +283,8 @@ impl State {
                 taken.jobs.push((job, arrived));
             }
         }
+        let known = self.service.get(&taken.key).is_some_and(|each| *each < QUICK.as_secs_f64());
+        taken.quick = known && taken.jobs.len() == 1 && self.waiting.is_empty();
         if !taken.jobs.is_empty() {
             let ids = taken.jobs.iter().map(|(job, _)| job.id).collect();
             self.running[thread] = Some(Work { key: taken.key.clone(), ids, since: now });

@@ -1,0 +1,295 @@
+//! Which thread drives a worker's network.
+//!
+//! A job that comes in on one thread and is done on another costs two switches between threads, and on a core
+//! that sleeps a switch takes longer than a short job. So a host of one thread drives the network itself
+//! while it waits, as long as jobs are quick and come one at a time. The main thread stands by: it drives
+//! while the host's thread has more to do, and takes over at once from a job that takes longer than it should,
+//! so that nothing a job does can keep the network waiting.
+
+use std::future::Future;
+use std::io;
+use std::panic::resume_unwind;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often the main thread looks whether the other one has left the network alone ...
+const LOOK: Duration = Duration::from_millis(20);
+/// ... for so long: more than a quick job takes, less than a server notices.
+const PATIENCE: Duration = Duration::from_millis(5);
+
+/// A runtime of one thread at a time: the calling one, or that of a host that was given the [`Wheel`].
+pub struct Drive {
+    shared: Arc<Shared>,
+    wheel: Option<Wheel>,
+}
+
+/// A share in a [`Drive`], for [`Host::open_driving`](crate::Host::open_driving).
+pub struct Wheel {
+    shared: Arc<Shared>,
+    /// Whether this side drives, or did when it was last looked at.
+    mine: bool,
+}
+
+struct Shared {
+    runtime: Runtime,
+    driver: Mutex<Driver>,
+    changed: Condvar,
+    /// Asks the main thread for the wheel.
+    asked: Notify,
+    /// The main thread's future has ended.
+    over: CancellationToken,
+}
+
+/// Who drives.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Driver {
+    /// The main thread.
+    Main,
+    /// The wheel's holder. Where it is away, since when.
+    Wheel { away: Option<Instant> },
+    /// Nobody any more.
+    Over,
+}
+
+impl Drive {
+    /// A runtime with timers and the network, driven by nobody yet.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new() -> io::Result<Drive> {
+        let shared = Arc::new(Shared {
+            runtime: Builder::new_current_thread().enable_all().build()?,
+            driver: Mutex::new(Driver::Main),
+            changed: Condvar::new(),
+            asked: Notify::new(),
+            over: CancellationToken::new(),
+        });
+        let wheel = Wheel { shared: Arc::clone(&shared), mine: false };
+        Ok(Drive { shared, wheel: Some(wheel) })
+    }
+
+    /// What lets a host drive, once.
+    pub fn wheel(&mut self) -> Option<Wheel> {
+        self.wheel.take()
+    }
+
+    /// Runs a future to its end. Its panic is the caller's.
+    pub fn block_on<F>(self, future: F) -> F::Output
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        let Shared { runtime, asked, over, .. } = &*self.shared;
+        // Also where it panics.
+        let ends = over.clone().drop_guard();
+        let mut task = runtime.spawn(async move {
+            let _ends = ends;
+            future.await
+        });
+        let ended = loop {
+            let ended = runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    ended = &mut task => Some(ended),
+                    () = asked.notified() => None,
+                }
+            });
+            match ended {
+                Some(ended) => break ended,
+                None => self.stand_by(&task),
+            }
+        };
+        *self.shared.driver() = Driver::Over;
+        self.shared.changed.notify_all();
+        // Nobody aborts it.
+        ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+    }
+
+    /// Lets the other thread drive until it does not.
+    fn stand_by<T>(&self, task: &JoinHandle<T>) {
+        let mut driver = self.shared.driver();
+        *driver = Driver::Wheel { away: None };
+        self.shared.changed.notify_all();
+        loop {
+            let waited = self.shared.changed.wait_timeout(driver, LOOK);
+            driver = waited.unwrap_or_else(PoisonError::into_inner).0;
+            match *driver {
+                Driver::Wheel { away: Some(since) } if task.is_finished() || since.elapsed() > PATIENCE => {
+                    *driver = Driver::Main;
+                    return;
+                }
+                Driver::Wheel { .. } => {}
+                Driver::Main | Driver::Over => return,
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn driver(&self) -> MutexGuard<'_, Driver> {
+        // No step panics half-way, so a poisoned one is whole.
+        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Wheel {
+    /// Whether this side drives.
+    pub(crate) fn is_mine(&self) -> bool {
+        self.mine
+    }
+
+    /// Drives until there is `work`; gives false where all is over.
+    pub(crate) fn drive_until(&mut self, work: &Notify) -> bool {
+        let worth = self.take()
+            && self.shared.runtime.block_on(async {
+                tokio::select! {
+                    biased;
+                    () = self.shared.over.cancelled() => false,
+                    () = work.notified() => true,
+                }
+            });
+        if !worth {
+            self.hand_over();
+        }
+        worth
+    }
+
+    /// Leaves the network alone for a moment; if that becomes long, the main thread drives.
+    pub(crate) fn leave(&mut self) {
+        self.step(Some(Instant::now()));
+    }
+
+    /// Is back from that.
+    pub(crate) fn back(&mut self) {
+        self.step(None);
+    }
+
+    fn step(&mut self, away: Option<Instant>) {
+        if self.mine {
+            let mut driver = self.shared.driver();
+            match *driver {
+                Driver::Wheel { .. } => *driver = Driver::Wheel { away },
+                Driver::Main | Driver::Over => self.mine = false,
+            }
+        }
+    }
+
+    /// Lets the main thread drive.
+    pub(crate) fn hand_over(&mut self) {
+        if std::mem::take(&mut self.mine) {
+            let mut driver = self.shared.driver();
+            if let Driver::Wheel { .. } = *driver {
+                *driver = Driver::Main;
+                self.shared.changed.notify_all();
+            }
+        }
+    }
+
+    /// Asks for the wheel if it is not here, and waits for it; gives false where nobody drives any more.
+    fn take(&mut self) -> bool {
+        if self.mine {
+            return true;
+        }
+        let mut driver = self.shared.driver();
+        if *driver == Driver::Main {
+            self.shared.asked.notify_one();
+        }
+        while *driver == Driver::Main {
+            driver = self.shared.changed.wait(driver).unwrap_or_else(PoisonError::into_inner);
+        }
+        self.mine = *driver != Driver::Over;
+        self.mine
+    }
+}
+
+impl Drop for Wheel {
+    fn drop(&mut self) {
+        self.hand_over();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+
+    use super::*;
+
+    /// A thread that takes the wheel, and the means to make it leave the network alone.
+    fn driver(mut wheel: Wheel, work: Arc<Notify>, away: mpsc::Receiver<()>) -> thread::JoinHandle<bool> {
+        thread::spawn(move || {
+            while wheel.drive_until(&work) {
+                wheel.leave();
+                // Without a word it is away for ever, like a job that hangs.
+                if away.recv().is_err() {
+                    return false;
+                }
+                wheel.back();
+            }
+            true
+        })
+    }
+
+    #[test]
+    fn timers_go_on_while_the_other_thread_drives_is_away_and_is_back() {
+        let mut drive = Drive::new().expect("a runtime");
+        let work = Arc::new(Notify::new());
+        let (come_back, away) = mpsc::channel();
+        let thread = driver(drive.wheel().expect("the first"), Arc::clone(&work), away);
+        assert!(drive.wheel().is_none(), "there is one");
+        let threads = drive.block_on(async move {
+            let mut threads = std::collections::BTreeSet::new();
+            for turn in 0..60 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                threads.insert(format!("{:?}", thread::current().id()));
+                match turn {
+                    10 => work.notify_one(),
+                    40 => drop(come_back.send(())),
+                    _ => {}
+                }
+            }
+            threads
+        });
+        assert_eq!(threads.len(), 2, "both drove");
+        assert!(thread.join().expect("no panic"), "it was told that all is over");
+    }
+
+    #[test]
+    fn one_that_never_comes_back_holds_up_nothing() {
+        let mut drive = Drive::new().expect("a runtime");
+        let work = Arc::new(Notify::new());
+        work.notify_one();
+        let (come_back, away) = mpsc::channel::<()>();
+        let thread = driver(drive.wheel().expect("the first"), work, away);
+        let main = thread::current().id();
+        let ended_on = drive.block_on(async move {
+            while thread::current().id() != main {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            for _ in 0..10 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            thread::current().id()
+        });
+        assert_eq!(ended_on, main);
+        drop(come_back);
+        assert!(!thread.join().expect("no panic"), "it was away to the end");
+    }
+
+    #[test]
+    fn the_end_is_told_to_one_who_drives() {
+        let mut drive = Drive::new().expect("a runtime");
+        let (_never, away) = mpsc::channel();
+        let thread = driver(drive.wheel().expect("the first"), Arc::default(), away);
+        drive.block_on(async {
+            for _ in 0..50 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        assert!(thread.join().expect("no panic"));
+    }
+}
