@@ -286,7 +286,8 @@ impl Host {
         self.line.longest(Instant::now())
     }
 
-    /// Takes no more jobs, finishes those that it has, and waits for the threads to end.
+    /// Takes no more jobs, finishes those that it has, and waits for the threads to end: on a thread that may
+    /// wait, and never in a runtime that this host drives.
     pub fn close(mut self) {
         self.line.close();
         for thread in self.threads.drain(..) {
