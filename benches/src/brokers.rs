@@ -219,10 +219,14 @@ pub fn spare_port() -> anyhow::Result<u16> {
     Ok(listener.local_addr().context("no spare port")?.port())
 }
 
-/// A command that the kernel ends with the thread that started it: a test that is killed leaves no broker behind.
+/// A command that becomes the program after it, which the kernel then ends with the thread that started it: a test
+/// that is killed leaves nothing behind. Not for what a thread starts that ends before its process does.
+pub const MORTAL: [&str; 4] = ["setpriv", "--pdeathsig", "KILL", "--"];
+
 fn mortal(program: &Path) -> Command {
-    let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    let [setpriv, options @ ..] = MORTAL;
+    let mut command = Command::new(setpriv);
+    command.args(options).arg(program);
     command
 }
 

@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::Stdio;
 
-use framelane_bench::brokers::Broker;
+use framelane_bench::brokers::{Broker, MORTAL};
 use framelane_bench::child::{Child, beside};
 use framelane_bench::rig::{self, Server};
 use support::{WITHIN, assets, vtest};
@@ -33,10 +33,14 @@ fn worker(kind: Kind, address: &str, roots: Option<&Path>) -> Child {
     Child::start_by(&by(roots), "framelane-worker", args, "warn").expect("a worker")
 }
 
-/// `env`, which becomes the program.
+/// What becomes the program.
 fn by(roots: Option<&Path>) -> Vec<String> {
     let set = roots.map(|roots| format!("{ROOTS}={}", roots.display()));
-    set.into_iter().flat_map(|set| ["env".to_owned(), set]).collect()
+    MORTAL
+        .map(str::to_owned)
+        .into_iter()
+        .chain(set.into_iter().flat_map(|set| ["env".to_owned(), set]))
+        .collect()
 }
 
 async fn frames_are_answered(kind: Kind, address: &str, roots: Option<&Path>, shown: WorkerKind) {

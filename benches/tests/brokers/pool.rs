@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use framelane_bench::brokers::Broker;
+use framelane_bench::brokers::{Broker, MORTAL};
 use framelane_bench::child::Child;
 use framelane_bench::coordinator::{Kind, Said};
 use framelane_bench::tally::Tally;
@@ -33,7 +33,7 @@ impl Server {
         let (state, url) = (state.to_str().expect("plain letters"), broker.address());
         let args = ["coordinator", "--state", state, "--broker", &url, "--rate", "80", "--body", "500"];
         let args = args.into_iter().chain(["--budget-ms", "1000"]);
-        let mut child = Child::start("framelane-bench", args, "error").expect("it starts");
+        let mut child = Child::start_by(&MORTAL, "framelane-bench", args, "error").expect("it starts");
         let mut lines = child.lines().expect("its output");
         let (tell, taken) = watch::channel(0);
         let hearing = tokio::spawn(async move {
@@ -70,7 +70,7 @@ impl Server {
 fn worker(broker: &Broker, name: &'static str) -> Child {
     let url = broker.address();
     let args = ["worker", "--broker", &url, "--name", name, "--service-ms", "2", "--credit", "8"];
-    Child::start("framelane-bench", args, "error").expect("it starts")
+    Child::start_by(&MORTAL, "framelane-bench", args, "error").expect("it starts")
 }
 
 pub(crate) async fn three_servers_share_four_workers_and_one_of_each_is_killed(broker: &mut Broker) {
