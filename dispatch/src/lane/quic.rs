@@ -51,7 +51,7 @@ impl Default for Config {
 /// quickly prepared. Nothing else is touched by it: each has its own ticket, answer and cancel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Batching {
-    /// The most on one stream; 1 gives each a stream of its own. Default 64.
+    /// The most on one stream; 1 gives each a stream of its own. Default 256.
     pub tasks: NonZeroUsize,
     /// How long the first of a batch waits for others. Default zero: those go together that are here
     /// together, which under load is many, and none is ever held up.
@@ -60,7 +60,7 @@ pub struct Batching {
 
 impl Default for Batching {
     fn default() -> Self {
-        const TASKS: NonZeroUsize = NonZeroUsize::new(64).expect("64 is not 0");
+        const TASKS: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
         Batching { tasks: TASKS, linger: Duration::ZERO }
     }
 }

@@ -18,7 +18,7 @@ use crate::stream::{FrameReader, ReadFailed};
 use crate::task::Message;
 
 /// The most jobs in one event: more are read when the worker has looked at these.
-const TOGETHER: usize = 64;
+const TOGETHER: usize = 256;
 
 /// The reading end of one stream.
 pub(super) struct Intake<'a> {
