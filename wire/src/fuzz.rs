@@ -50,6 +50,10 @@ pub const TARGETS: &[(&str, Target)] = &[
             }
         }
     }),
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    ("posted", crate::broker::fuzz::posted),
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    ("reported", crate::broker::fuzz::reported),
     ("speaks", |bytes| {
         if let Ok(speaks) = framing::decode_cbor::<Speaks>(bytes) {
             assert!(speaks.text().len() <= 200);

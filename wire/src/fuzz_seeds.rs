@@ -92,6 +92,8 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
         ("payload", "deep", vec![0x81; 4000]),
     ];
     seeds.extend(seeds_for_fuzz(scratch));
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    seeds.extend(crate::broker::fuzz::seeds());
     seeds
 }
 

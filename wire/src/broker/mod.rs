@@ -27,6 +27,8 @@
 //! server's queue hands the part out anew, under a new ticket, if it still wants it.
 
 mod batch;
+#[cfg(any(test, feature = "fuzz"))]
+pub(crate) mod fuzz;
 mod heads;
 pub mod message;
 pub mod node;
