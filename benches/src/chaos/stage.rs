@@ -306,7 +306,14 @@ fn recovery_us(losses: &[u64], before: u64, again: u64) -> Option<u64> {
     let after = losses.partition_point(|loss| *loss < before);
     let in_hand = losses.get(after).filter(|loss| **loss - before <= IN_HAND_US && **loss <= again);
     let loss = in_hand.or_else(|| losses[..after].last())?;
-    again.checked_sub(*loss)
+    let recovery = again.checked_sub(*loss)?;
+    // Long after it: the item may have been taken from a worker that lives and was only not heard.
+    tracing::debug!(
+        handed_out_after_us = before as i64 - *loss as i64,
+        again_after_us = recovery,
+        "handed out again"
+    );
+    Some(recovery)
 }
 
 impl fmt::Display for Outcome {
