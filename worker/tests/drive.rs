@@ -89,6 +89,7 @@ fn quick_jobs_are_done_by_the_thread_that_drives_and_a_long_one_holds_up_nothing
             async move { done(&host, number + 1, true).await }
         });
         while host.longest().is_none() {
+            assert!(!long.is_finished(), "nobody drove while it was at work");
             tokio::task::yield_now().await;
         }
         assert_eq!(thread::current().id(), main, "who stood by drives");
