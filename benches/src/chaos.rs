@@ -8,6 +8,7 @@ mod flock;
 mod judge;
 mod namespace;
 mod promise;
+mod recovery;
 mod scenario;
 mod stage;
 
@@ -18,6 +19,7 @@ use crate::relay::Weather;
 use crate::report::{Report, percentile};
 use judge::Break;
 use promise::{Broken, Limits};
+use recovery::Recoveries;
 use scenario::SCENARIOS;
 use stage::{Outcome, Setting};
 
@@ -98,8 +100,8 @@ struct Sum {
     unbalanced: u64,
     latest_over_ms: f64,
     growth_mb: f64,
-    killed_ms: Vec<f64>,
-    closed_ms: Vec<f64>,
+    killed: Recoveries,
+    closed: Recoveries,
     restart_ms: Vec<f64>,
     broken: Vec<(&'static str, Broken)>,
 }
@@ -122,8 +124,8 @@ impl Sum {
         self.latest_over_ms = self.latest_over_ms.max(outcome.latest_over_ms());
         self.growth_mb = self.growth_mb.max(outcome.growth as f64 / 1e6);
         match name {
-            "kill" => self.killed_ms.extend(outcome.recoveries_ms()),
-            "closed" => self.closed_ms.extend(outcome.recoveries_ms()),
+            "kill" => self.killed.add(&outcome.recoveries),
+            "closed" => self.closed.add(&outcome.recoveries),
             _ => {}
         }
         self.restart_ms.extend(outcome.restart_ms);
@@ -149,12 +151,16 @@ impl Sum {
         }
         report.set("latest_over_ms", self.latest_over_ms);
         report.set("rss_growth_mb", self.growth_mb);
-        for (name, times) in [("recover", &self.killed_ms), ("recover_closed", &self.closed_ms)] {
+        for (name, recoveries) in [("recover", &self.killed), ("recover_closed", &self.closed)] {
             // Of scenarios that were not played there is nothing to say.
-            if !times.is_empty() {
-                report.set(format!("{name}_p50_ms"), percentile(times, 50.0));
-                report.set(format!("{name}_p99_ms"), percentile(times, 99.0));
-                report.set(format!("{name}_samples"), times.len() as f64);
+            if !recoveries.ms.is_empty() {
+                for (figure, percent) in [("p50_ms", 50.0), ("p99_ms", 99.0), ("max_ms", 100.0)] {
+                    report.set(format!("{name}_{figure}"), percentile(&recoveries.ms, percent));
+                }
+                report.set(format!("{name}_samples"), recoveries.ms.len() as f64);
+                report.set(format!("{name}_losses"), recoveries.losses as f64);
+                report.set(format!("{name}_living"), recoveries.living as f64);
+                report.set(format!("{name}_unknown"), recoveries.unknown as f64);
             }
         }
         if !self.restart_ms.is_empty() {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use dispatch::{Admission, Inlet, Outlet, Refusal, lane};
-use queue::{Books, FlowId, Policy, SourceCounts, WorkerId};
+use queue::{Books, FlowId, LaneId, Policy, SourceCounts, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -76,14 +76,16 @@ pub enum Said {
         /// Lets them in.
         token: String,
     },
-    /// So many workers are connected now.
-    Lanes(usize),
+    /// These workers are connected now.
+    Lanes(Vec<Lane>),
     /// A job was made for an item, which is how each hand-out begins.
     HandedOut {
         /// The flow.
         flow: Kind,
         /// The item.
         number: u64,
+        /// The connection of the worker that gets it.
+        lane: LaneId,
         /// When, by [`crate::clock`].
         at_us: u64,
     },
@@ -110,6 +112,15 @@ pub enum Said {
         /// The last books.
         books: Box<Books>,
     },
+}
+
+/// A worker's connection.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Lane {
+    /// Which one.
+    pub lane: LaneId,
+    /// What the worker calls itself.
+    pub name: String,
 }
 
 /// How often the books are read.
@@ -145,8 +156,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Kind::Budgeted => (budgeted(args.budget_ms), 1000),
         };
         let told = say.clone();
-        let handed_out: HandedOut = Arc::new(move |number, at_us| {
-            let _ = told.send(Said::HandedOut { flow: kind, number, at_us });
+        let handed_out: HandedOut = Arc::new(move |number, lane, at_us| {
+            let _ = told.send(Said::HandedOut { flow: kind, number, lane, at_us });
         });
         let ask = Ask { handed_out: Some(handed_out) };
         let (inlet, outlet) = pool.coordinator.open(policy, Work::key(), ask).await?;
@@ -251,7 +262,8 @@ async fn read_books(coordinator: dispatch::Coordinator, flows: Vec<(Kind, FlowId
         let Ok(snapshot) = coordinator.snapshot(flows.iter().map(|(_, flow)| *flow).collect()).await else {
             return;
         };
-        let _ = say.send(Said::Lanes(snapshot.lanes.len()));
+        let lanes = snapshot.lanes.into_iter().map(|view| Lane { lane: view.lane, name: view.label.name });
+        let _ = say.send(Said::Lanes(lanes.collect()));
         for ((kind, _), books) in flows.iter().zip(snapshot.books) {
             if let Some(books) = books {
                 let _ = say.send(Said::Books { flow: *kind, books: Box::new(books) });

@@ -4,6 +4,7 @@
 //! breaks the protocol speaks it by hand, in [`rogue`].
 
 mod fault;
+pub mod name;
 mod rogue;
 
 use std::convert::Infallible;
@@ -89,7 +90,7 @@ pub async fn run(args: Args, mut wheel: Option<Wheel>) -> anyhow::Result<()> {
 }
 
 async fn one(args: &Args, number: u32, stop: CancellationToken, wheel: Option<Wheel>) -> anyhow::Result<()> {
-    let name = format!("{}-{number}", args.name);
+    let name = name::worker(&args.name, number);
     let Some((server, state)) = args.server.as_ref().zip(args.state.as_ref()) else {
         return behind_broker(args, name, stop, wheel).await;
     };

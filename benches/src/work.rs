@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dispatch::{Link, Prepare, Unprepared};
-use queue::{Key, TaskName};
+use queue::{Key, LaneId, TaskName};
 use serde::{Deserialize, Serialize};
 use wire::{Payload, PayloadError, Task};
 
@@ -114,8 +114,9 @@ pub struct Item {
     pub body: Bytes,
 }
 
-/// Told of every hand-out: the item's number and the moment ([`clock::micros`]).
-pub type HandedOut = Arc<dyn Fn(u64, u64) + Send + Sync>;
+/// Told of every hand-out over a connection: the item's number, the connection and the moment
+/// ([`clock::micros`]).
+pub type HandedOut = Arc<dyn Fn(u64, LaneId, u64) + Send + Sync>;
 
 /// Makes jobs of items; a hand-out is seen from here, since each begins with it.
 #[derive(Clone, Default)]
@@ -128,9 +129,9 @@ impl Prepare for Ask {
     type Task = Work;
     type Item = Item;
 
-    fn prepare(&self, item: &Item, _: &Link) -> Result<Job, Unprepared> {
-        if let Some(told) = &self.handed_out {
-            told(item.number, clock::micros());
+    fn prepare(&self, item: &Item, link: &Link) -> Result<Job, Unprepared> {
+        if let (Some(told), Link::Remote { lane, .. }) = (&self.handed_out, link) {
+            told(item.number, *lane, clock::micros());
         }
         Ok(Job { number: item.number, body: item.body.clone() })
     }

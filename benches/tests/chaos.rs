@@ -31,12 +31,19 @@ async fn chaos(args: &[&str]) -> (bool, serde_json::Value, String) {
 
 #[tokio::test]
 async fn promises_hold_while_workers_die_and_lie_behind_a_bad_network() {
-    let (kept, figures, said) = chaos(&["--scenario", "kill,garbage,network", "--seconds", "3"]).await;
+    let (kept, figures, said) = chaos(&["--scenario", "kill,closed,garbage,network", "--seconds", "3"]).await;
     assert!(kept, "{said}");
     for name in ["out_of_order", "duplicates", "lost", "wrong", "unbalanced", "broken"] {
         assert_eq!(figures[name], 0.0, "{name}: {said}");
     }
-    assert_eq!(figures["scenarios"], 3.0, "{said}");
+    assert_eq!(figures["scenarios"], 4.0, "{said}");
+    // Who was lost is known by name, both to who killed it and to who handed out.
+    for name in ["recover_samples", "recover_closed_samples"] {
+        assert!(figures[name].as_f64() > Some(0.0), "{name}: {said}");
+    }
+    for name in ["recover_unknown", "recover_closed_unknown"] {
+        assert_eq!(figures[name], 0.0, "{name}: {said}");
+    }
     assert!(figures["answered"].as_f64() > Some(100.0), "{said}");
 }
 

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use queue::WorkerId;
+use queue::{LaneId, WorkerId};
 use wire::{Message, PayloadError, Task, Unprocessed};
 
 /// The job type of a [`Prepare`].
@@ -38,6 +38,8 @@ pub enum Link {
     Remote {
         /// Who is at the other end, the same over reconnects.
         worker: WorkerId,
+        /// The connection itself, as [`View`](crate::lane::View) names it.
+        lane: LaneId,
         /// What it named in its greeting beside its keys, of what the server knows.
         abilities: Arc<[String]>,
         /// What the connection carries, in bytes a second, where that was measured lately.
@@ -51,11 +53,12 @@ impl Link {
     /// A connection over a network, for lanes of other crates and for tests of a [`Prepare`].
     pub fn remote(
         worker: WorkerId,
+        lane: LaneId,
         abilities: Arc<[String]>,
         bytes_per_s: Option<f64>,
         rtt: Duration,
     ) -> Self {
-        Link::Remote { worker, abilities, bytes_per_s, rtt }
+        Link::Remote { worker, lane, abilities, bytes_per_s, rtt }
     }
 }
 

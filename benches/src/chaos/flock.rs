@@ -2,31 +2,16 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::sys::signal::Signal;
 use tokio::time::Instant;
 
 use super::namespace::Namespace;
+use super::recovery::Losses;
+use super::scenario::Load;
 use crate::child::Child;
 use crate::clock;
-
-/// When workers were lost, by [`clock`]: killed, or gone by themselves.
-#[derive(Clone, Default)]
-pub(super) struct Losses(Arc<Mutex<Vec<u64>>>);
-
-impl Losses {
-    fn note(&self, at_us: u64) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(at_us);
-    }
-
-    /// All of them, in order.
-    pub(super) fn all(&self) -> Vec<u64> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        all.sort_unstable();
-        all
-    }
-}
+use crate::outsider::name;
 
 /// One worker process.
 struct Hand {
@@ -34,7 +19,21 @@ struct Hand {
     fault: &'static str,
     namespace: Option<Namespace>,
     child: Option<Child>,
+    /// How often it was started.
+    lives: u32,
     stopped_until: Option<Instant>,
+}
+
+impl Hand {
+    /// The same in all its lives.
+    fn identity(&self) -> String {
+        format!("{}-{}", self.fault.split(':').next().unwrap_or_default(), self.number)
+    }
+
+    /// What its present process is called.
+    fn process(&self) -> String {
+        format!("{}.{}", self.identity(), self.lives)
+    }
 }
 
 /// All workers. Dropping it kills them.
@@ -43,13 +42,11 @@ pub(super) struct Flock {
     server: SocketAddr,
     token: String,
     seed: u64,
+    load: Load,
     hands: Vec<Hand>,
     /// When workers were lost.
     pub(super) losses: Losses,
 }
-
-/// What a worker sleeps over a job.
-const SERVICE_MS: &str = "10";
 
 impl Flock {
     /// Starts the workers. `namespaces` is empty or has one for each.
@@ -59,6 +56,7 @@ impl Flock {
         token: String,
         seed: u64,
         workers: &[(usize, &'static str)],
+        load: Load,
         namespaces: Vec<Namespace>,
     ) -> anyhow::Result<Flock> {
         let mut namespaces = namespaces.into_iter();
@@ -70,10 +68,11 @@ impl Flock {
                 fault,
                 namespace: namespaces.next(),
                 child: None,
+                lives: 0,
                 stopped_until: None,
             })
             .collect();
-        let mut flock = Flock { folder, server, token, seed, hands, losses: Losses::default() };
+        let mut flock = Flock { folder, server, token, seed, load, hands, losses: Losses::default() };
         flock.tend()?;
         Ok(flock)
     }
@@ -94,6 +93,7 @@ impl Flock {
                 }
             }
             if hand.child.as_mut().is_none_or(Child::has_ended) {
+                hand.lives += 1;
                 let child = self.spawn(index)?;
                 self.hands[index].child = Some(child);
             }
@@ -107,19 +107,19 @@ impl Flock {
         if let Some(namespace) = &hand.namespace {
             server.set_ip(namespace.host().into());
         }
-        let name = format!("{}-{}", hand.fault.split(':').next().unwrap_or_default(), hand.number);
-        let state = self.folder.join(&name);
+        let name = hand.process();
+        let state = self.folder.join(hand.identity());
         let seed = self.seed.wrapping_add(1000 * hand.number as u64).to_string();
         let server = server.to_string();
-        // Enough that a worker that dies holds something.
-        let credit = "4";
+        let Load { service_ms, threads, credit, .. } = self.load;
+        let [service_ms, threads, credit] = [service_ms, threads, credit].map(|number| number.to_string());
         let args = [
             ["--server", &server],
             ["--token", &self.token],
             ["--name", &name],
-            ["--service-ms", SERVICE_MS],
-            ["--credit", credit],
-            ["--threads", "2"],
+            ["--service-ms", &service_ms],
+            ["--credit", &credit],
+            ["--threads", &threads],
             ["--fault", hand.fault],
             ["--seed", &seed],
         ];
@@ -131,8 +131,8 @@ impl Flock {
             let losses = self.losses.clone();
             tokio::spawn(async move {
                 while let Ok(Some(line)) = lines.next_line().await {
-                    if let Some(at_us) = line.strip_prefix("closed ").and_then(|at| at.parse().ok()) {
-                        losses.note(at_us);
+                    if let Some((name, at_us)) = name::read_closed(&line) {
+                        losses.note(name.to_owned(), at_us);
                     }
                 }
             });
@@ -142,11 +142,12 @@ impl Flock {
 
     /// Kills one that runs.
     pub(super) fn kill(&mut self, random: &mut fastrand::Rng) -> anyhow::Result<()> {
-        if let Some(hand) = self.one(random) {
-            if let Some(child) = &hand.child {
-                child.signal(Signal::SIGKILL)?;
-            }
-            self.losses.note(clock::micros());
+        let losses = self.losses.clone();
+        if let Some(hand) = self.one(random)
+            && let Some(child) = &hand.child
+        {
+            losses.note(name::worker(&hand.process(), 0), clock::micros());
+            child.signal(Signal::SIGKILL)?;
         }
         Ok(())
     }

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
-use queue::Books;
+use queue::{Books, LaneId};
 use tokio::io::{BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio::sync::watch;
 
+use super::recovery::{Again, HandOut};
 use crate::clock;
 use crate::coordinator::{Kind, Said};
 use crate::tally::{End, Seen, Tally};
@@ -49,11 +50,13 @@ pub(super) struct Life {
     pub(super) closed: BTreeMap<Kind, (u64, Box<Books>)>,
     /// Books that do not balance, some of them.
     pub(super) unbalanced: Vec<String>,
-    /// Hand-outs of items that had been handed out before: when the time before, and when now.
-    pub(super) again: Vec<(u64, u64)>,
+    /// Hand-outs of items that had been handed out before.
+    pub(super) again: Vec<Again>,
+    /// What the workers called themselves, by their connections.
+    pub(super) names: HashMap<LaneId, String>,
     /// When the first answer came.
     pub(super) first_answer_us: Option<u64>,
-    out: HashMap<(Kind, u64), u64>,
+    out: HashMap<(Kind, u64), HandOut>,
     sabotage: Option<Break>,
     kept: Option<Seen>,
 }
@@ -74,8 +77,12 @@ impl Life {
         while let Ok(Some(line)) = lines.next_line().await {
             // The last line of one that was killed may be half a line.
             match serde_json::from_str(&line) {
-                Ok(Said::Lanes(count)) => drop(lanes.send_replace(count)),
-                Ok(said) => life.note(said),
+                Ok(said) => {
+                    if let Said::Lanes(now) = &said {
+                        lanes.send_replace(now.len());
+                    }
+                    life.note(said);
+                }
                 Err(_) => {}
             }
         }
@@ -84,11 +91,13 @@ impl Life {
 
     fn note(&mut self, said: Said) {
         match said {
-            Said::Ready { .. } | Said::Lanes(_) => {}
-            Said::HandedOut { flow, number, at_us } => {
-                let before = self.out.insert((flow, number), at_us);
+            Said::Ready { .. } => {}
+            Said::Lanes(lanes) => self.names.extend(lanes.into_iter().map(|it| (it.lane, it.name))),
+            Said::HandedOut { flow, number, lane, at_us } => {
+                let now = HandOut { lane, at_us };
+                let before = self.out.insert((flow, number), now);
                 if let Some(before) = before.filter(|_| self.again.len() < AGAIN) {
-                    self.again.push((before, at_us));
+                    self.again.push(Again { before, now });
                 }
             }
             Said::Taken { flow, seen } => {
@@ -165,7 +174,7 @@ mod tests {
         let mut life = Life { sabotage, ..Life::default() };
         let mut books = Books::default();
         for number in 0..100 {
-            life.note(Said::HandedOut { flow: Kind::Lossless, number, at_us: number });
+            life.note(Said::HandedOut { flow: Kind::Lossless, number, lane: LaneId(0), at_us: number });
             let seen = Seen { seq: number, number, end: End::Answered, age_us: 1 };
             life.note(Said::Taken { flow: Kind::Lossless, seen });
             books.admitted += 1;
@@ -190,11 +199,13 @@ mod tests {
     }
 
     #[test]
-    fn a_second_hand_out_is_noted_with_the_first() {
+    fn each_hand_out_is_noted_with_the_one_before() {
         let mut life = Life::default();
-        for at_us in [5, 9] {
-            life.note(Said::HandedOut { flow: Kind::Budgeted, number: 3, at_us });
+        let hand_outs = [(1, 5), (2, 9), (1, 12)].map(|(lane, at_us)| HandOut { lane: LaneId(lane), at_us });
+        for HandOut { lane, at_us } in hand_outs {
+            life.note(Said::HandedOut { flow: Kind::Budgeted, number: 3, lane, at_us });
         }
-        assert_eq!(life.again, [(5, 9)]);
+        let [first, second, third] = hand_outs;
+        assert_eq!(life.again, [Again { before: first, now: second }, Again { before: second, now: third }]);
     }
 }

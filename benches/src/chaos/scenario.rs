@@ -9,6 +9,8 @@ pub(super) struct Scenario {
     pub(super) about: &'static str,
     /// How many workers with which fault.
     pub(super) workers: &'static [(usize, &'static str)],
+    /// How much they have to do.
+    pub(super) load: Load,
     /// What happens to them.
     pub(super) acts: Acts,
     /// How they reach the server.
@@ -21,6 +23,25 @@ impl Scenario {
         self.workers.iter().any(|(_, fault)| *fault == "hold")
     }
 }
+
+/// How much there is to do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Load {
+    /// Items a second of each flow.
+    pub(super) rate: u32,
+    /// What an honest worker sleeps over a job, in milliseconds.
+    pub(super) service_ms: u32,
+    /// How many jobs it works on at once.
+    pub(super) threads: u32,
+    /// How many it takes, so that one that dies holds something.
+    pub(super) credit: u32,
+}
+
+/// Less than the workers can do, so that those that are left can do it too.
+const USUAL: Load = Load { rate: 75, service_ms: 10, threads: 2, credit: 4 };
+/// Every worker has several jobs in hand at any moment, and there is always room at another: each loss shows
+/// how long several items are without a worker.
+const IN_HAND: Load = Load { rate: 150, service_ms: 50, threads: 16, credit: 16 };
 
 /// What happens, and how often in seconds; 0 is never.
 #[derive(Debug, Clone, Copy)]
@@ -56,6 +77,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "kill",
         about: "every 2 s a worker dies by SIGKILL",
         workers: &[(4, "none")],
+        load: IN_HAND,
         acts: Acts { kill: 2.0, ..NOTHING },
         road: Road::Plain,
     },
@@ -63,6 +85,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "closed",
         about: "two workers of four close their connections with work in hand",
         workers: &[(2, "none"), (2, "close")],
+        load: IN_HAND,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -70,6 +93,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "stop",
         about: "every 3 s a worker is stopped for a second",
         workers: &[(4, "none")],
+        load: USUAL,
         acts: Acts { stop: 3.0, ..NOTHING },
         road: Road::Plain,
     },
@@ -77,6 +101,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "slow",
         about: "one worker of four is ten times slower",
         workers: &[(3, "none"), (1, "slow:10x")],
+        load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -84,6 +109,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "panic",
         about: "one worker of three panics at every fifth job",
         workers: &[(2, "none"), (1, "panic")],
+        load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -91,6 +117,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "garbage",
         about: "one worker of four answers garbage",
         workers: &[(3, "none"), (1, "garbage")],
+        load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -98,6 +125,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "late",
         about: "one worker of four answers after the budget",
         workers: &[(3, "none"), (1, "late:600ms")],
+        load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -105,6 +133,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "twice",
         about: "two workers of four answer everything twice",
         workers: &[(2, "none"), (2, "twice")],
+        load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -112,6 +141,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "never",
         about: "one worker of four hangs at every fifth job, one never answers at all",
         workers: &[(2, "none"), (1, "never"), (1, "hold")],
+        load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
     },
@@ -119,6 +149,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "restart",
         about: "the server dies at half time and is started again",
         workers: &[(4, "none")],
+        load: USUAL,
         acts: Acts { restart: true, ..NOTHING },
         road: Road::Plain,
     },
@@ -126,6 +157,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "network",
         about: "a network that loses, delays, reorders, doubles, and is cut for a second every 5 s",
         workers: &[(4, "none")],
+        load: USUAL,
         acts: Acts { cut: 5.0, ..NOTHING },
         road: Road::Relay(BAD),
     },
@@ -133,6 +165,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "namespaces",
         about: "workers on networks of their own, one of which goes down every 4 s",
         workers: &[(3, "none")],
+        load: USUAL,
         acts: Acts { kill: 3.0, cut: 4.0, ..NOTHING },
         road: Road::Namespaces,
     },
@@ -150,6 +183,7 @@ pub(super) static SCENARIOS: &[Scenario] = &[
             (1, "hold"),
             (1, "close"),
         ],
+        load: USUAL,
         acts: Acts { kill: 2.0, stop: 3.0, cut: 5.0, restart: true },
         road: Road::Relay(BAD),
     },

@@ -14,10 +14,12 @@ use tokio::time::{Instant, interval, timeout};
 use super::flock::Flock;
 use super::judge::{Break, Life};
 use super::namespace::Namespace;
+use super::recovery::Recoveries;
 use super::scenario::{Acts, Road, Scenario};
 use crate::child::Child;
 use crate::coordinator::{Kind, Said};
 use crate::relay::{Counts, Relay, Weather};
+use crate::report::percentile;
 use crate::{clock, proc};
 
 /// The budget of the flow that has one.
@@ -47,8 +49,10 @@ pub(super) struct Setting {
 pub(super) struct Outcome {
     /// The coordinators, one after the other.
     pub(super) lives: Vec<Life>,
-    /// When workers were lost.
-    losses: Vec<u64>,
+    /// How many workers were lost.
+    losses: usize,
+    /// What was handed out again, and after whose loss.
+    pub(super) recoveries: Recoveries,
     /// Bytes by which the coordinator's memory grew from the first half to the second.
     pub(super) growth: u64,
     /// From the death of a coordinator to the first answer through its successor.
@@ -87,7 +91,15 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
     };
     let door = relay.as_ref().map_or(server.quic, Relay::addr);
     let token = server.token.clone();
-    let flock = Flock::start(folder.path().into(), door, token, setting.seed, scenario.workers, namespaces)?;
+    let flock = Flock::start(
+        folder.path().into(),
+        door,
+        token,
+        setting.seed,
+        scenario.workers,
+        scenario.load,
+        namespaces,
+    )?;
     server.joined(flock.len()).await?;
     let mut play = Play {
         acts: scenario.acts,
@@ -114,9 +126,13 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
     let restart_ms =
         died.zip(life.first_answer_us).map(|(died, first)| first.saturating_sub(died) as f64 / 1e3);
     lives.push(life);
+    let losses = &play.flock.losses;
+    let again = lives.iter().map(|life| (&life.names, life.again.as_slice()));
+    let recoveries = Recoveries::of(again, losses);
     Ok(Ok(Outcome {
         lives,
-        losses: play.flock.losses.all(),
+        losses: losses.len(),
+        recoveries,
         growth: growth(&play.memory),
         restart_ms,
         ended_badly,
@@ -227,7 +243,8 @@ impl Server {
     ) -> anyhow::Result<Server> {
         let state = folder.join("server");
         let budget = BUDGET.as_millis().to_string();
-        let args = ["coordinator", "--quic", listen, "--budget-ms", &budget, "--state"];
+        let rate = scenario.load.rate.to_string();
+        let args = ["coordinator", "--quic", listen, "--budget-ms", &budget, "--rate", &rate, "--state"];
         let args = args.into_iter().map(AsRef::as_ref).chain([state.as_os_str()]);
         // Or bodies would not take the road, since it ends on this very host.
         let args = args.chain((scenario.road != Road::Plain).then_some("--no-shared-memory".as_ref()));
@@ -280,40 +297,12 @@ impl Server {
     }
 }
 
-/// Hand-outs that went to a worker so shortly before its loss belong to that loss.
-const IN_HAND_US: u64 = 500_000;
-
 impl Outcome {
-    /// For each item that was handed out again, the time since the loss of the worker that had it.
-    pub(super) fn recoveries_ms(&self) -> Vec<f64> {
-        let again = self.lives.iter().flat_map(|life| &life.again);
-        again
-            .filter_map(|(before, again)| recovery_us(&self.losses, *before, *again))
-            .map(|us| us as f64 / 1e3)
-            .collect()
-    }
-
     /// By how much the latest place of the flow with a budget exceeded it.
     pub(super) fn latest_over_ms(&self) -> f64 {
         let oldest = self.lives.iter().map(|life| life.oldest_us(Kind::Budgeted)).max().unwrap_or(0);
         (oldest as f64 / 1e3 - BUDGET.as_secs_f64() * 1e3).max(0.0)
     }
-}
-
-/// The worker that had it was lost soon after it got it, or was lost already without anyone knowing. From
-/// the loss in both cases: that is when the silence began.
-fn recovery_us(losses: &[u64], before: u64, again: u64) -> Option<u64> {
-    let after = losses.partition_point(|loss| *loss < before);
-    let in_hand = losses.get(after).filter(|loss| **loss - before <= IN_HAND_US && **loss <= again);
-    let loss = in_hand.or_else(|| losses[..after].last())?;
-    let recovery = again.checked_sub(*loss)?;
-    // Long after it: the item may have been taken from a worker that lives and was only not heard.
-    tracing::debug!(
-        handed_out_after_us = before as i64 - *loss as i64,
-        again_after_us = recovery,
-        "handed out again"
-    );
-    Some(recovery)
 }
 
 impl fmt::Display for Outcome {
@@ -342,15 +331,23 @@ impl fmt::Display for Outcome {
             self.latest_over_ms(),
             self.growth as f64 / 1e6
         )?;
-        let times = self.recoveries_ms();
-        if !self.losses.is_empty() && !times.is_empty() {
-            let p99 = crate::report::percentile(&times, 99.0);
+        let Recoveries { ms, losses, living, unknown } = &self.recoveries;
+        if self.losses > 0 {
+            write!(f, "; {} losses", self.losses)?;
+        }
+        if !ms.is_empty() {
+            let [p99, most] = [99.0, 100.0].map(|percent| percentile(ms, percent));
+            let samples = ms.len();
             write!(
                 f,
-                "; {} losses, handed out again within {p99:.0} ms (p99 of {})",
-                self.losses.len(),
-                times.len()
+                ", {samples} items handed out again after {losses} of them: p99 {p99:.1} ms, at most {most:.1}"
             )?;
+        }
+        if *living > 0 {
+            write!(f, "; {living} items handed out again though their worker was not lost")?;
+        }
+        if *unknown > 0 {
+            write!(f, "; {unknown} items handed out again that an unknown worker had")?;
         }
         if let Some(ms) = self.restart_ms {
             write!(f, "; answers again {ms:.0} ms after the server died")?;
@@ -365,16 +362,6 @@ impl fmt::Display for Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_recovery_counts_from_the_loss_that_caused_it() {
-        let losses = [1_000_000, 3_000_000];
-        let recovery = |before, again| recovery_us(&losses, before, again);
-        assert_eq!(recovery(990_000, 1_200_000), Some(200_000), "in its hand");
-        assert_eq!(recovery(1_100_000, 1_200_000), Some(200_000), "given to a dead one");
-        assert_eq!(recovery(2_990_000, 3_100_000), Some(100_000), "the second loss");
-        assert_eq!(recovery(500, 900), None, "no loss yet");
-    }
 
     #[test]
     fn memory_that_levels_off_does_not_grow() {

@@ -16,7 +16,7 @@ use wire::node::Windows;
 use wire::protocol::{AnswerHead, AnswerResult, Control, Hello, HelloKey, JobHead, Welcome};
 use wire::{Message, Timings};
 
-use super::Fault;
+use super::{Fault, name};
 use crate::clock;
 use crate::work::{Answer, Job, Work, reply};
 
@@ -52,11 +52,12 @@ impl Rogue<'_> {
         stop: CancellationToken,
     ) -> anyhow::Result<()> {
         let mut random = fastrand::Rng::with_seed(self.seed);
-        loop {
+        for number in 0.. {
+            let name = name::connection(self.name, number);
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                ended = self.once(fault, service, random.fork()) => if let Err(error) = ended {
+                ended = self.once(&name, fault, service, random.fork()) => if let Err(error) = ended {
                     tracing::info!(name = self.name, "{error:#}");
                 },
             }
@@ -66,14 +67,21 @@ impl Rogue<'_> {
                 () = sleep(AGAIN) => {}
             }
         }
+        Ok(())
     }
 
-    async fn once(&self, fault: Fault, service: Duration, mut random: fastrand::Rng) -> anyhow::Result<()> {
+    async fn once(
+        &self,
+        name: &str,
+        fault: Fault,
+        service: Duration,
+        mut random: fastrand::Rng,
+    ) -> anyhow::Result<()> {
         let (_endpoint, connection) =
             wire::bare::dial(self.server, self.identity, Windows::default(), self.credit).await?;
         let (mut send, recv) = connection.open_bi().await?;
         let hello = Hello {
-            name: self.name.to_owned(),
+            name: name.to_owned(),
             keys: vec![HelloKey { key: Work::key(), warm: true }],
             credit: self.credit,
             capabilities: Vec::new(),
@@ -98,8 +106,9 @@ impl Rogue<'_> {
             tokio::select! {
                 biased;
                 () = &mut closes => {
-                    println!("closed {}", clock::micros());
+                    let at_us = clock::micros();
                     connection.close(VarInt::from_u32(0), b"told to close");
+                    println!("{}", name::closed(name, at_us));
                     return Ok(());
                 }
                 Some(ended) = tasks.join_next() => if let Ok(Err(error)) = ended {

@@ -157,6 +157,7 @@ mod throttled;
 #[cfg(test)]
 mod tests {
     use picture::{Colour, Frame, Pts, Size, Stamp, scale};
+    use queue::LaneId;
 
     use super::*;
 
@@ -173,7 +174,7 @@ mod tests {
     fn link(worker: u64, abilities: &[&str], bytes_per_s: Option<f64>) -> Link {
         let abilities = abilities.iter().map(|&able| able.to_owned()).collect();
         let rtt = Duration::from_millis(1);
-        Link::remote(WorkerId(worker), abilities, bytes_per_s, rtt)
+        Link::remote(WorkerId(worker), LaneId(worker), abilities, bytes_per_s, rtt)
     }
 
     fn name(sending: &Sending, link: &Link, now: Instant) -> &'static str {

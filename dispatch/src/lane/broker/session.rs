@@ -101,6 +101,7 @@ impl Session {
         let (orders, reporter) = coordinator.join(join).await?;
         let link = Link::Remote {
             worker: config.worker,
+            lane: reporter.lane(),
             abilities: config.abilities.clone().into(),
             bytes_per_s: None,
             rtt: Duration::ZERO,

@@ -102,6 +102,7 @@ impl Exchange {
     fn link(&self) -> Link {
         Link::Remote {
             worker: self.peer.worker(),
+            lane: self.reporter.lane(),
             abilities: Arc::clone(&self.abilities),
             bytes_per_s: self.peer.bytes_per_s(),
             rtt: self.peer.rtt(),

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use dispatch::Link;
 use models::detect::{DetectJob, READS_JPEG};
 use picture::{Colour, Letterbox, Picture, Rate, Size};
-use queue::{FlowId, Key, Seq, TaskName, Ticket};
+use queue::{FlowId, Key, LaneId, Seq, TaskName, Ticket};
 use tokio::net::UdpSocket;
 use tokio::time::{sleep_until, timeout};
 use wire::identity::{Authority, Identity, TokenOptions};
@@ -80,7 +80,7 @@ impl Stream {
     async fn send(&mut self) -> &'static str {
         let (peer, rtt) = (&self.peer, self.peer.rtt());
         let abilities = peer.hello().capabilities.clone().into();
-        let link = Link::remote(peer.worker(), abilities, peer.bytes_per_s(), rtt);
+        let link = Link::remote(peer.worker(), LaneId(0), abilities, peer.bytes_per_s(), rtt);
         let encoded = self.sending.encode(picture(), &link, Instant::now() + self.later);
         let name = encoded.name();
         self.sent += 1;
