@@ -60,3 +60,46 @@ async fn a_promise_that_is_broken_is_named_and_fails_the_run() {
         assert!(said.contains(promise), "{way}: {said}");
     }
 }
+
+/// Processes that this one started and that still run, as the kernel knows them.
+fn children(of: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
+    let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == of)).collect()
+}
+
+/// State and parent of a process.
+fn stat(pid: u32) -> Option<(char, u32)> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name before it may hold anything.
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let mut words = rest.split(' ');
+    Some((words.next()?.chars().next()?, words.next()?.parse().ok()?))
+}
+
+/// Nobody tells of processes that are not this one's own.
+async fn until(holds: impl Fn() -> bool) {
+    let look = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(WITHIN, look).await.expect("it comes to that");
+}
+
+#[tokio::test]
+async fn a_bench_that_is_killed_leaves_no_process_behind() {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_framelane-bench"))
+        .args(["chaos", "--scenario", "slow", "--seconds", "600", "--seed", "7"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let pid = bench.id().expect("it runs");
+    // A coordinator and four workers.
+    until(|| children(pid).len() == 5).await;
+    let left = children(pid);
+    bench.kill().await.expect("it is killed");
+    until(|| left.iter().all(|pid| stat(*pid).is_none_or(|(state, _)| state == 'Z'))).await;
+}

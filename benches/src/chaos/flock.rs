@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::namespace::Namespace;
 use super::recovery::Losses;
 use super::scenario::Load;
+use crate::brokers::MORTAL;
 use crate::child::Child;
 use crate::clock;
 use crate::outsider::name;
@@ -125,7 +126,9 @@ impl Flock {
         ];
         let state = ["--state".as_ref(), state.as_os_str()];
         let args = ["worker"].into_iter().chain(args.into_iter().flatten()).map(AsRef::as_ref).chain(state);
-        let by = hand.namespace.as_ref().map(Namespace::enter).unwrap_or_default();
+        // Or a worker would outlive a bench that is killed.
+        let mut by = MORTAL.map(str::to_owned).to_vec();
+        by.extend(hand.namespace.iter().flat_map(Namespace::enter));
         let mut child = Child::start_by(&by, "framelane-bench", args, "off")?;
         if let Some(mut lines) = child.lines() {
             let losses = self.losses.clone();

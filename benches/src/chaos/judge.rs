@@ -76,14 +76,11 @@ impl Life {
         let mut life = Life { sabotage, ..Life::default() };
         while let Ok(Some(line)) = lines.next_line().await {
             // The last line of one that was killed may be half a line.
-            match serde_json::from_str(&line) {
-                Ok(said) => {
-                    if let Said::Lanes(now) = &said {
-                        lanes.send_replace(now.len());
-                    }
-                    life.note(said);
+            if let Ok(said) = serde_json::from_str(&line) {
+                if let Said::Lanes(now) = &said {
+                    lanes.send_replace(now.len());
                 }
-                Err(_) => {}
+                life.note(said);
             }
         }
         life

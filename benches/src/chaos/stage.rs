@@ -16,6 +16,7 @@ use super::judge::{Break, Life};
 use super::namespace::Namespace;
 use super::recovery::Recoveries;
 use super::scenario::{Acts, Road, Scenario};
+use crate::brokers::MORTAL;
 use crate::child::Child;
 use crate::coordinator::{Kind, Said};
 use crate::relay::{Counts, Relay, Weather};
@@ -254,7 +255,7 @@ impl Server {
         let silent: &[&str] =
             if scenario.has_silent() { &["--answer-within-ms", ANSWER_WITHIN_MS] } else { &[] };
         let args = args.chain(silent.iter().map(AsRef::as_ref));
-        let mut process = Child::start("framelane-bench", args, "error")?;
+        let mut process = Child::start_by(&MORTAL, "framelane-bench", args, "error")?;
         let ready = |line: &str| match serde_json::from_str(line) {
             Ok(Said::Ready { quic, token }) => Some((quic, token)),
             _ => None,
