@@ -41,7 +41,7 @@ bench_json = $(if $(findstring --json,$(BENCH_ARGS)),,--json $(target)/bench/$$n
 
 bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_ARGS are handed on
 	@scripts/setup bench
-	@cargo build --release --locked $(binaries)
+	@cargo build --release --locked $(binaries) -p framelane-dispatch
 	@$(if $(filter python,$(BENCH)),$(MAKE) --no-print-directory install-package PROFILE=release)
 	@mkdir -p $(target)/bench && rm -f $(BENCH:%=$(target)/bench/%.json)
 	@# One that fails has figures too, and the others are measured all the same.

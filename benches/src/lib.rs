@@ -17,6 +17,7 @@ pub mod life;
 pub mod outsider;
 pub mod pool;
 pub mod proc;
+mod pushed;
 pub mod python;
 pub mod relay;
 pub mod report;

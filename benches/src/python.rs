@@ -16,10 +16,12 @@ use nix::unistd::Pid;
 use queue::{Key, Policy, TaskName};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
+use wire::identity::Role;
 use wire::server::Config;
 use wire::{Array, DType, Task};
 
 use crate::pool::Pool;
+use crate::pushed::Tasks;
 use crate::report::Report;
 use crate::rival::Rival;
 use crate::wordcount::{self, Sums};
@@ -99,6 +101,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     anyhow::ensure!(sharing == 2, "{sharing} of 2 workers share memory; `--log info` has the reason");
 
     let pictures: Vec<Bytes> = (0..8).map(|seed| body(SHAPE.iter().product(), seed)).collect();
+    let pushed = Tasks::start(&folder.path().join("pushed")).await?;
+    let mut pusher = start_pusher(&args, &pushed, folder.path()).await?;
     let mut rivals = if args.alone { Vec::new() } else { start_rivals(&args).await };
     let mut runs = Runs::default();
     for round in 1..=args.rounds {
@@ -106,6 +110,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         runs.add("words_per_s", words);
         let frames = frames(&pool.coordinator, &pictures, time, &mut runs.sums).await?;
         runs.add("frames_per_s", frames);
+        runs.add("pushed_per_s", pusher.ask(&format!("rate {}", args.seconds)).await?);
         for (name, rival) in &mut rivals {
             runs.add(name, rival.ask(&format!("rate {}", args.seconds)).await?);
         }
@@ -115,6 +120,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for (_, rival) in rivals {
         rival.end().await?;
     }
+    pusher.end().await?;
+    pushed.end().await?;
     let pid = workers.id().context("the workers in Python have ended")?;
     kill(Pid::from_raw(pid.try_into().context("a process id")?), Signal::SIGTERM).context("SIGTERM")?;
     let status = timeout(ENDS_WITHIN, workers.wait()).await.context("the workers in Python do not end")??;
@@ -123,16 +130,26 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     runs.publish(args.json.as_deref())
 }
 
+/// A Python with our package.
+fn ours(args: &Args) -> anyhow::Result<PathBuf> {
+    if let Some(ours) = &args.ours {
+        return Ok(ours.clone());
+    }
+    let this = std::env::current_exe().context("where does this program lie?")?;
+    Ok(this.ancestors().nth(2).context("TARGET")?.join("python/release/venv/bin/python"))
+}
+
+/// A client in Python.
+async fn start_pusher(args: &Args, tasks: &Tasks, folder: &Path) -> anyhow::Result<Rival> {
+    let mut command = Command::new(ours(args)?);
+    command.arg(args.scripts.join("framelane_push.py")).arg(folder.join("pusher"));
+    command.env("FRAMELANE_SERVER", tasks.server()).env("FRAMELANE_TOKEN", tasks.token(Role::Client)?);
+    Rival::start_as(command).await.context("the client in Python")
+}
+
 /// One process that starts two.
 fn start_workers(args: &Args, pool: &Pool, folder: &Path) -> anyhow::Result<Child> {
-    let ours = match &args.ours {
-        Some(ours) => ours.clone(),
-        None => {
-            let this = std::env::current_exe().context("where does this program lie?")?;
-            let target = this.ancestors().nth(2).context("TARGET")?;
-            target.join("python/release/venv/bin/python")
-        }
-    };
+    let ours = ours(args)?;
     Command::new(&ours)
         .arg(args.scripts.join("framelane_tasks.py"))
         .env("FRAMELANE_SERVER", pool.addr().to_string())

@@ -26,14 +26,19 @@ pub struct Rival {
 impl Rival {
     /// Starts it and waits until it is ready to measure.
     pub async fn start(python: &Path, script: &Path, name: &str) -> anyhow::Result<Rival> {
-        let mut process = Command::new(python)
-            .arg(script)
-            .arg(name)
+        let mut command = Command::new(python);
+        command.arg(script).arg(name);
+        Self::start_as(command).await
+    }
+
+    /// The same, by any command.
+    pub async fn start_as(mut command: Command) -> anyhow::Result<Rival> {
+        let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("cannot start {}", python.display()))?;
+            .with_context(|| format!("cannot start {}", command.as_std().get_program().display()))?;
         let stdin = process.stdin.take().context("its standard input")?;
         let stdout = process.stdout.take().context("its standard output")?;
         let mut rival = Rival { process, stdin, lines: BufReader::new(stdout).lines() };

@@ -129,6 +129,13 @@ const ROWS: &[Row] = &[
         ("a second", 0),
         Goal::Least(1e6),
     ),
+    row(
+        "wordcount",
+        "pushed_per_s",
+        "tasks of 100 bytes that a client pushes, 2 worker processes",
+        ("a second", 0),
+        Goal::None,
+    ),
     row("wordcount", "rtt_p50_us", "a word there and back, 100 a second (p50)", ("µs", 0), Goal::None),
     row("wordcount", "rtt_celery_ratio", "Celery's best over it", RATIO, Goal::Least(25.0)),
     row("wordcount", "rtt_redis_ratio", "a raw Redis echo's over it", RATIO, Goal::Least(4.0)),
@@ -143,6 +150,13 @@ const ROWS: &[Row] = &[
         Goal::Least(1.0),
     ),
     row("python", "frames_celery_ratio", "the same, over Celery with pickle", RATIO, Goal::Least(60.0)),
+    row(
+        "python",
+        "pushed_per_s",
+        "tasks of 100 bytes that a client in Python pushes",
+        ("a second", 0),
+        Goal::None,
+    ),
     row("chaos", "taken", "places taken while things went wrong", ("", 0), Goal::None),
 ];
 

@@ -19,6 +19,7 @@ use wire::server::Config;
 
 use crate::crew::Crew;
 use crate::pool::Pool;
+use crate::pushed::Tasks;
 use crate::report::{Report, percentile};
 use crate::rival::Rival;
 use crate::words::{CountWords, Counter, Counts, Send, Sum, WORDS};
@@ -91,6 +92,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let single = Pool::batching(any, &folder.path().join("single"), Config::default(), one_each)?;
     let single_crew = Crew::start(&single, &folder.path().join("single-crew"), 2, Some(1), &[]).await?;
     let local = Local::start().await?;
+    let pushed = Tasks::start(&folder.path().join("pushed")).await?;
     let mut rivals = match args.alone {
         true => Vec::new(),
         false => start_rivals(&args).await,
@@ -104,6 +106,8 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         runs.add("unbatched_per_s", unbatched_per_s);
         let local_tasks_per_s = rate(&local.coordinator, time, &mut runs.sums).await?;
         runs.add("local_tasks_per_s", local_tasks_per_s);
+        let pushed_per_s = pushed.rate(time, &mut runs.sums).await?;
+        runs.add("pushed_per_s", pushed_per_s);
         let rtt_p50_us = trips(&batched.coordinator, time, &mut runs.sums).await?;
         runs.add("rtt_p50_us", rtt_p50_us);
         for (setup, rival) in &mut rivals {
@@ -121,6 +125,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         rival.end().await?;
     }
     local.stop().await?;
+    pushed.end().await?;
     for (crew, pool) in [(batched_crew, batched), (single_crew, single)] {
         crew.end().await?;
         pool.stop().await;
