@@ -13,6 +13,8 @@
 //! # }
 //! ```
 
+#[cfg(any(feature = "redis", feature = "amqp"))]
+mod brokers;
 mod pool;
 mod processes;
 mod serve;
@@ -29,6 +31,8 @@ use wire::server::BindError;
 
 use crate::lane::local;
 
+#[cfg(any(feature = "redis", feature = "amqp"))]
+pub use brokers::Brokers;
 pub use pool::{Config, Pool, Who};
 pub use serve::{Serve, State};
 
@@ -45,6 +49,9 @@ pub enum Error {
     /// Its own threads cannot work.
     #[error(transparent)]
     Local(#[from] local::Error),
+    /// A broker is asked for its workers by what they do.
+    #[error("what do the workers behind the broker do? None of their tasks is named")]
+    NoTask,
     /// The queue has stopped.
     #[error(transparent)]
     Stopped(#[from] crate::Stopped),
@@ -92,19 +99,4 @@ pub fn threads(
         credit: threads.saturating_mul(at_hand),
         processors,
     })
-}
-
-/// An error and what it comes from, in one line, for a program's last word.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Many texts name their source already.
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = error.source();
-    }
-    text
 }

@@ -60,6 +60,8 @@ pub struct Server {
     listener: Arc<Listener>,
     config: Config,
     threads: Vec<local::Config>,
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    brokers: Vec<crate::lane::broker::Config>,
     callers: Arc<Callers>,
     since: Instant,
 }
@@ -89,6 +91,8 @@ impl Server {
             listener: Arc::new(listener),
             config,
             threads: Vec::new(),
+            #[cfg(any(feature = "redis", feature = "amqp"))]
+            brokers: Vec::new(),
             callers: Arc::default(),
             since: Instant::now(),
         })
@@ -111,19 +115,36 @@ impl Server {
         self
     }
 
+    /// A broker whose workers work too, as long as [`threads`](Self::threads) do.
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    #[must_use]
+    pub fn broker(mut self, broker: crate::lane::broker::Config) -> Self {
+        self.brokers.push(broker);
+        self
+    }
+
     /// Serves until `stop`, or until an operator says so; then takes nothing more, waits for what is under way
     /// as long as [`Config::grace`] says, and tells everybody.
     ///
     /// # Errors
     /// Threads of this process cannot work; it stops as above.
     pub async fn run(self, stop: CancellationToken) -> Result<(), local::Error> {
-        let Self { coordinator, driver, listener, config, threads, callers, since } = self;
+        let Self { coordinator, driver, listener, config, threads, callers, since, .. } = self;
         let driver = tokio::spawn(driver);
         // These stay until what is under way is answered: they may be the only ones who can.
         let (leave, mut working) = (CancellationToken::new(), JoinSet::new());
         for threads in threads {
             let (joined, _) = oneshot::channel();
             working.spawn(local::run(coordinator.clone(), threads, leave.clone(), joined));
+        }
+        #[cfg(any(feature = "redis", feature = "amqp"))]
+        for broker in self.brokers {
+            let lane = crate::lane::broker::run(coordinator.clone(), broker, leave.clone());
+            // It ends at the stop alone, or with the queue.
+            working.spawn(async move {
+                let _ = lane.await;
+                Ok(())
+            });
         }
         let mut served = Ok(());
         // As many as there are connections, which the listener bounds.

@@ -143,6 +143,10 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
         let refused = elsewhere(&["stop"], &identity, &client);
         assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("operator"));
 
+        let unknown = ["submit", "reverse", "--server", &address, "--identity", "none.pem"];
+        let unknown = String::from_utf8_lossy(&run(&away, &unknown, "").stderr).into_owned();
+        assert!(unknown.contains("none.pem") && unknown.contains("token --role client"), "{unknown}");
+
         // Nobody is asked about what is wrong here already.
         let unread = run(&away, &["submit", "reverse", "--json", "{"], "");
         assert!(String::from_utf8_lossy(&unread.stderr).contains("--json"), "{unread:?}");
@@ -169,4 +173,41 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
     let folder = test.await.expect("all of it");
     tokio::time::timeout(Duration::from_secs(20), working).await.expect("told").expect("no panic");
     drop(folder);
+}
+
+#[test]
+fn who_gives_up_or_is_stopped_says_goodbye() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let log = folder.path().join("log");
+    let mut serving = command(&state, &["serve", "--bind", "127.0.0.1:0", "--log", "info"]);
+    serving.stderr(std::fs::File::create(&log).expect("a log"));
+    let _serving = Serving(serving.spawn().expect("the program starts"));
+    let logged = |what: &str, times: usize| {
+        let begun = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(&log).expect("text");
+            if text.matches(what).count() >= times {
+                return text;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(30), "it does not say {what:?}:\n{text}");
+            std::thread::yield_now();
+        }
+    };
+    logged("is ready", 1);
+    // Nobody serves it.
+    let late = run(&state, &["submit", "nobody", "--budget", "50"], "");
+    assert!(String::from_utf8_lossy(&late.stderr).contains("it was late"), "{late:?}");
+
+    // Its standard input stays open, and it must end all the same.
+    let mut stopped = command(&state, &["submit", "nobody", "--lines"]);
+    let mut stopped = stopped.stdin(Stdio::piped()).spawn().expect("the program starts");
+    let mut input = stopped.stdin.take().expect("piped");
+    input.write_all(b"one\n").expect("it reads");
+    logged("a client is here", 2);
+    let pid = nix::unistd::Pid::from_raw(stopped.id().try_into().expect("a process id"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it lives");
+    assert_eq!(stopped.wait().expect("it ends").code(), Some(130));
+    let log = logged("a client has left", 2);
+    assert!(!log.contains("silent"), "{log}");
 }

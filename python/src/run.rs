@@ -7,9 +7,11 @@ use std::time::Duration;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use queue::{Key, TaskName};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use worker::broker::{Kind, Url};
 use worker::identity::{Papers, Seat, SeatError, Token};
-use worker::{Host, Registry, host, node};
+use worker::{Host, Registry, broker, host, node};
 
 use crate::error::{self, Error};
 use crate::function::Function;
@@ -41,21 +43,33 @@ impl Run {
 /// Where a worker works, and how it gets in.
 #[derive(FromPyObject)]
 pub(crate) struct Place {
-    server: String,
+    server: Option<String>,
+    redis: Vec<String>,
+    amqp: Vec<String>,
     name: String,
     state: std::path::PathBuf,
     token: Option<String>,
 }
 
 impl Place {
-    fn check(&self) -> PyResult<(Seat, Option<Token>)> {
-        check_server(&self.server)?;
+    /// How it gets in at its server, where there is one.
+    fn admission(&self) -> PyResult<Option<(String, Seat, Option<Token>)>> {
         if !wire::protocol::name_is_good(&self.name) {
             return Err(PyValueError::new_err("a worker's name has 1 to 64 bytes and no control characters"));
         }
+        let Some(server) = &self.server else { return Ok(None) };
+        check_server(server)?;
         let token = self.token.as_deref().map(str::trim).map(str::parse::<Token>).transpose();
         let token = token.map_err(|error| PyValueError::new_err(format!("token: {error}")))?;
-        Ok((Seat::new(&self.server, &self.name, &self.state), token))
+        Ok(Some((server.clone(), Seat::new(server, &self.name, &self.state), token)))
+    }
+
+    fn brokers(&self) -> PyResult<Vec<Url>> {
+        let url = |kind: Kind, text: &String| {
+            Url::of(kind, text).map_err(|error| PyValueError::new_err(format!("{}: {error}", kind.name())))
+        };
+        let redis = self.redis.iter().map(|text| url(Kind::Redis, text));
+        redis.chain(self.amqp.iter().map(|text| url(Kind::Amqp, text))).collect()
     }
 }
 
@@ -101,8 +115,9 @@ pub(crate) fn task_name(name: &str) -> PyResult<TaskName> {
 /// Gets an identity at the server if there is none yet, for processes that will use it.
 #[pyfunction]
 pub(crate) fn enrol(place: Place, on_end: Py<PyAny>) -> PyResult<Run> {
-    let (seat, token) = place.check()?;
+    let admission = place.admission()?;
     start(on_end, move |stop| async move {
+        let Some((_, seat, token)) = admission else { return Ok(()) };
         match seat.take(token, &stop).await {
             Ok(_) | Err(SeatError::Stopped) => Ok(()),
             Err(error) => Err(error::seat(&error)),
@@ -110,7 +125,7 @@ pub(crate) fn enrol(place: Place, on_end: Py<PyAny>) -> PyResult<Run> {
     })
 }
 
-/// Serves tasks.
+/// Serves tasks, for a server and for brokers.
 #[pyfunction]
 pub(crate) fn work(
     py: Python<'_>,
@@ -119,16 +134,41 @@ pub(crate) fn work(
     tasks: Vec<Served>,
     on_end: Py<PyAny>,
 ) -> PyResult<Run> {
-    let (seat, token) = place.check()?;
+    let (admission, brokers) = (place.admission()?, place.brokers()?);
     let registry = registry(py, tasks)?;
-    let defaults = node::Config::new(place.server, place.name);
-    let wire = wire::node::Config { shared_memory: ways.shared_memory, ..defaults.wire };
-    let config = node::Config { wire, credit: ways.credit, reconnect: ways.reconnect, ..defaults };
+    let admission = admission.map(|(server, seat, token)| {
+        let defaults = node::Config::new(server, &place.name);
+        let wire = wire::node::Config { shared_memory: ways.shared_memory, ..defaults.wire };
+        let config = node::Config { wire, credit: ways.credit, reconnect: ways.reconnect, ..defaults };
+        (config, seat, token)
+    });
+    let broker = |url| {
+        let defaults = broker::Config::new(url, &place.name);
+        broker::Config { credit: ways.credit, reconnect: ways.reconnect, ..defaults }
+    };
+    let brokers: Vec<broker::Config> = brokers.into_iter().map(broker).collect();
     let threads = host::Config { threads: ways.threads, ..host::Config::default() };
     // The threads make nothing that could keep the caller waiting.
     let host = Arc::new(Host::open(&registry, threads).map_err(|error| Error::new_err(error.to_string()))?);
     start(on_end, move |stop| async move {
-        let worked = keep(&config, &seat, token, &host, &stop).await;
+        let mut serving = JoinSet::new();
+        if let Some((config, seat, token)) = admission {
+            let (host, stop) = (Arc::clone(&host), stop.clone());
+            serving.spawn(async move { keep(&config, &seat, token, &host, &stop).await });
+        }
+        for broker in brokers {
+            let (host, stop) = (Arc::clone(&host), stop.clone());
+            serving.spawn(async move {
+                broker::run(&broker, host, stop).await.map_err(|error| error::run(&error))
+            });
+        }
+        let mut worked = Ok(());
+        while worked.is_ok()
+            && let Some(ended) = serving.join_next().await
+        {
+            worked = ended.unwrap_or_else(|panic| Err(Error::new_err(panic.to_string())));
+        }
+        serving.shutdown().await;
         quiet(host).await;
         worked
     })

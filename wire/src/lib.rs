@@ -28,6 +28,7 @@ pub mod server;
 pub mod task;
 
 mod array;
+mod chain;
 mod checked;
 mod close;
 mod control;
@@ -46,6 +47,7 @@ mod untyped;
 mod version;
 
 pub use array::{Array, ArrayHead, DType, Element};
+pub use chain::chain;
 pub use checked::{Checked, CheckedHead};
 pub use close::Closed;
 pub use object::Object;

@@ -38,7 +38,7 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use wire::BoxError;
+use wire::{BoxError, chain};
 
 use crate::drive::{Drive, Wheel};
 use crate::identity::{Papers, Seat, SeatError, Token};
@@ -291,19 +291,4 @@ fn program() -> String {
     let path = std::env::args_os().next().map(std::path::PathBuf::from);
     let name = path.as_deref().and_then(|path| path.file_stem());
     name.map_or_else(|| "worker".to_owned(), |name| name.to_string_lossy().into_owned())
-}
-
-/// An error and what it comes from, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        // Many texts name their source already.
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        source = error.source();
-    }
-    text
 }

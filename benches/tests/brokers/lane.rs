@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dispatch::lane;
 use framelane_bench::brokers::Broker;
@@ -15,6 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::support::{CREDIT, finish, item, offer, registry, server, take, worker};
 
 const QUICK: Duration = Duration::from_micros(200);
+/// How long an order of ours may take to show in the broker.
+const IN_TIME: Duration = Duration::from_secs(20);
 
 pub(crate) async fn answers_come_in_order_and_the_books_balance(broker: &mut Broker) {
     let workers = ["a", "b"].map(|name| worker(broker, name, QUICK));
@@ -159,13 +161,9 @@ pub(crate) async fn cancelled_work_leaves_the_stream(broker: &mut Broker) {
         inlet.send(item(number)).await.unwrap_or_else(|_| panic!("there is room"));
     }
     let stream = format!("framelane:jobs:{}", Work::key());
-    while broker.redis(&["XLEN", &stream]).await.expect("it does") != CREDIT.to_string() {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_there_are(broker, &stream, CREDIT.get()).await;
     server.coordinator.abort(outlet.flow()).await.expect("it runs");
-    while broker.redis(&["XLEN", &stream]).await.expect("it does") != "0" {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until_there_are(broker, &stream, 0).await;
     // What the worker has already it may finish: those answers are stale, and harm nobody.
     server.until(|lanes| lanes.iter().all(|lane| lane.outstanding == 0)).await;
     let (inlet, outlet) = server.open(Policy::lossless()).await;
@@ -174,4 +172,17 @@ pub(crate) async fn cancelled_work_leaves_the_stream(broker: &mut Broker) {
     offering.await.expect("all was offered");
     server.stop().await;
     slow.stop().await;
+}
+
+/// Waits until a stream has so many entries. Redis tells nobody.
+async fn until_there_are(broker: &Broker, stream: &str, entries: u32) {
+    let begun = Instant::now();
+    loop {
+        let there = broker.redis(&["XLEN", stream]).await.expect("it does");
+        if there == entries.to_string() {
+            return;
+        }
+        assert!(begun.elapsed() < IN_TIME, "{stream} has {there} entries, and not {entries}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use queue::Key;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use wire::Factory;
 use wire::identity::{Authority, TokenOptions};
@@ -17,7 +17,7 @@ use wire::server::{self, Listener};
 
 use super::processes::{self, Processes};
 use super::{Error, threads};
-use crate::{Coordinator, lane};
+use crate::{Coordinator, Stopped, lane};
 
 /// Who works for a program; for its command line.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -27,18 +27,32 @@ pub struct Who {
     /// Worker threads in this process.
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub local: u32,
-    /// Worker processes to start; they join over QUIC [default: 2 without --local and --listen, else 0].
+    /// Worker processes to start; they join over QUIC [default: 2 if nobody else is named here, else 0].
     #[arg(long, value_name = "N")]
     pub workers: Option<u32>,
     /// Let workers from elsewhere join here, and print the command that starts one.
     #[arg(long, value_name = "HOST:PORT")]
     pub listen: Option<SocketAddr>,
+    /// Workers behind brokers.
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    #[command(flatten)]
+    pub brokers: super::Brokers,
 }
 
 impl Who {
     fn workers(&self) -> u32 {
-        let alone = self.local == 0 && self.listen.is_none();
+        let alone = self.local == 0 && self.listen.is_none() && self.brokers() == 0;
         self.workers.unwrap_or(if alone { 2 } else { 0 })
+    }
+
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    fn brokers(&self) -> usize {
+        self.brokers.count()
+    }
+
+    #[cfg(not(any(feature = "redis", feature = "amqp")))]
+    fn brokers(&self) -> usize {
+        0
     }
 }
 
@@ -67,14 +81,15 @@ const LEAVE: Duration = Duration::from_secs(5);
 /// The most workers that one token lets in.
 const USES: NonZeroU32 = NonZeroU32::new(1000).expect("1000 is not 0");
 
-/// The queue, and those who work for it: threads of this process, processes that it starts, and whoever dials in.
-/// All of them may come and go while it works.
+/// The queue, and those who work for it: threads of this process, processes that it starts, whoever dials in, and the
+/// workers behind brokers. All of them may come and go while it works.
 pub struct Pool {
     coordinator: Coordinator,
     /// Lanes that [`joined`](Self::joined) waits for.
     awaited: usize,
     leave: CancellationToken,
     local: Option<JoinHandle<Result<(), lane::local::Error>>>,
+    brokers: JoinSet<Result<(), Stopped>>,
     door: Option<Door>,
 }
 
@@ -105,13 +120,19 @@ impl Pool {
             (workers, listen) => Some(Door::open(&coordinator, listen, workers)?),
         };
         let leave = CancellationToken::new();
+        #[allow(unused_mut, reason = "unless there are brokers")]
+        let mut brokers = JoinSet::new();
+        #[cfg(any(feature = "redis", feature = "amqp"))]
+        for broker in who.brokers.lanes(&processors.keys().cloned().collect::<Vec<_>>())? {
+            brokers.spawn(lane::broker::run(coordinator.clone(), broker, leave.clone()));
+        }
         let local = threads(who.local, at_hand, processors).map(|threads| {
             // `joined` waits for it.
             let (joined, _) = oneshot::channel();
             tokio::spawn(lane::local::run(coordinator.clone(), threads, leave.clone(), joined))
         });
         let awaited = who.workers() as usize + usize::from(local.is_some());
-        Ok(Pool { coordinator, awaited, leave, local, door })
+        Ok(Pool { coordinator, awaited, leave, local, brokers, door })
     }
 
     /// Opens flows.
@@ -126,7 +147,7 @@ impl Pool {
         Some(format!("{} worker --server {server} --token {token}", processes::program()))
     }
 
-    /// Waits until all that it started are there, for half a minute. Nothing needs it, but the time that workers take
+    /// Waits until all that it started are there, for half a minute; workers that others start are not waited for. Nothing needs it, but the time that workers take
     /// to start is then not counted as work.
     ///
     /// # Errors
@@ -153,11 +174,14 @@ impl Pool {
     }
 
     /// Lets everybody finish and leave.
-    pub async fn stop(self) {
+    pub async fn stop(mut self) {
         self.leave.cancel();
         if let Some(local) = self.local {
             let _ = local.await;
         }
+        // What is left in a broker that does not say goodbye expires.
+        let gone = async { while self.brokers.join_next().await.is_some() {} };
+        let _ = timeout(LEAVE, gone).await;
         if let Some(door) = self.door {
             door.listener.drain(LEAVE).await;
             door.listener.close().await;

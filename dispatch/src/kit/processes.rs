@@ -55,8 +55,10 @@ fn start(server: SocketAddr, token: &str, state: &Path, name: &str) -> Result<Ch
         .arg(state.join(name))
         // Not among the arguments, which everybody on this machine can read.
         .env("FRAMELANE_TOKEN", token)
-        // That one is this process's own.
+        // Those are this process's own.
         .env_remove("FRAMELANE_LOG_FILE")
+        .env_remove("FRAMELANE_REDIS")
+        .env_remove("FRAMELANE_AMQP")
         .stdin(Stdio::null())
         .kill_on_drop(true);
     // A Ctrl-C in the terminal is for this process alone, which lets them finish first.

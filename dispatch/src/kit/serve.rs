@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use queue::Key;
 use tokio_util::sync::CancellationToken;
 use wire::identity::Authority;
 use wire::server::Clients;
@@ -73,15 +74,27 @@ pub struct Serve {
     /// How long a stop waits for tasks under way, in seconds.
     #[arg(long, value_name = "SECONDS", default_value_t = 30)]
     grace: u64,
+    #[cfg(any(feature = "redis", feature = "amqp"))]
+    #[command(flatten)]
+    brokers: super::Brokers,
 }
 
 impl Serve {
-    /// Serves until `stop`, or until an operator says so, with these threads beside the workers that dial in.
+    /// Serves until `stop`, or until an operator says so, with these threads beside the workers that dial in. The
+    /// workers behind brokers get tasks of these keys.
     ///
     /// # Errors
     /// [`Error`].
-    pub async fn run(self, threads: Option<local::Config>, stop: CancellationToken) -> Result<(), Error> {
+    pub async fn run(
+        self,
+        threads: Option<local::Config>,
+        keys: impl IntoIterator<Item = Key>,
+        stop: CancellationToken,
+    ) -> Result<(), Error> {
         let folder = self.state.folder;
+        let keys: Vec<Key> = keys.into_iter().collect();
+        #[cfg(any(feature = "redis", feature = "amqp"))]
+        let brokers = self.brokers.lanes(&keys)?;
         let authority = Authority::load_or_create(&folder)?;
         let mut config = Config::new(self.bind);
         config.wire.clients = Some(Clients { tasks: self.window.get(), ..Clients::default() });
@@ -89,6 +102,8 @@ impl Serve {
         config.grace = Duration::from_secs(self.grace);
         let server = Server::bind(authority, config)?;
         let server = threads.into_iter().fold(server, Server::threads);
+        #[cfg(any(feature = "redis", feature = "amqp"))]
+        let server = brokers.into_iter().fold(server, Server::broker);
         let address = server.local_addr();
         tell(&folder, address)
             .map_err(|source| Error::System { what: format!("{}", folder.display()), source })?;

@@ -66,7 +66,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Sends every picture and takes them back in order; a stop ends the sending.
+/// Sends every picture and takes them back in order. A stop ends the sending, and the waiting too where nobody works.
 async fn find(
     coordinator: &Coordinator,
     sources: Vec<Source>,
@@ -77,10 +77,16 @@ async fn find(
     let gallery = tokio::spawn(outlet.run(Gallery { out, ..Gallery::default() }));
     let begun = Instant::now();
     for source in sources {
-        if stop.is_cancelled() {
-            break;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            sent = inlet.send(Admission::now(source)) => {
+                sent.map_err(|refused| refused.why)?;
+            }
         }
-        inlet.send(Admission::now(source)).await.map_err(|refused| refused.why)?;
+    }
+    if stop.is_cancelled() && !coordinator.serves(FindEdges::key()?).await? {
+        bail!("stopped, and there is nobody to do what is left");
     }
     inlet.close();
     let (gallery, books) = gallery.await.context("taking the pictures panicked")?;

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     };
     done.map_or_else(
         |error| {
-            eprintln!("edges: {}", dispatch::kit::chain(error.as_ref()));
+            eprintln!("edges: {}", wire::chain(error.as_ref()));
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,

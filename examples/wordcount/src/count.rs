@@ -7,7 +7,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use dispatch::kit::{Config, Pool, Who};
 use dispatch::{Admission, Coordinator};
 use queue::{Key, Policy};
@@ -60,7 +60,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Sends every word and waits for every counter; a stop ends the sending.
+/// Sends every word and waits for every counter. A stop ends the sending, and the waiting too where nobody counts.
 async fn count(
     coordinator: &Coordinator,
     text: &str,
@@ -72,11 +72,17 @@ async fn count(
     let begun = Instant::now();
     let mut tasks = 0;
     for word in (0..repeat).flat_map(|_| text.split_whitespace()) {
-        if stop.is_cancelled() {
-            break;
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            sent = inlet.send(Admission::now(word.to_owned())) => {
+                sent.map_err(|refused| refused.why)?;
+            }
         }
-        inlet.send(Admission::now(word.to_owned())).await.map_err(|refused| refused.why)?;
         tasks += 1;
+    }
+    if stop.is_cancelled() && !coordinator.serves(WordCount::key()?).await? {
+        bail!("stopped, and there is nobody to count what is left");
     }
     inlet.close();
     let (sum, books) = summed.await.context("adding up panicked")?;

@@ -52,7 +52,7 @@ fn main() -> ExitCode {
     };
     done.map_or_else(
         |error| {
-            eprintln!("wordcount: {}", dispatch::kit::chain(error.as_ref()));
+            eprintln!("wordcount: {}", wire::chain(error.as_ref()));
             ExitCode::FAILURE
         },
         |()| ExitCode::SUCCESS,
@@ -67,7 +67,7 @@ async fn ask(Cli { count, log, role }: Cli) -> anyhow::Result<()> {
     let processors = registry().map_err(anyhow::Error::from_boxed)?.into_factories();
     match role {
         Some(Role::Serve { serve, local }) => {
-            Ok(serve.run(threads(local, AT_HAND, processors), stop).await?)
+            Ok(serve.run(threads(local, AT_HAND, processors), [WordCount::key()?], stop).await?)
         }
         _ => count::run(count, processors, stop).await,
     }

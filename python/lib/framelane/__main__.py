@@ -18,6 +18,8 @@ def main() -> None:
     add("tasks", metavar="MODULE[:TASK,...]", help="a module that can be imported; which of its tasks [all]")
     add("--server", metavar="HOST:PORT", help="the server's address for workers [FRAMELANE_SERVER]")
     add("--token", help="to get in with, the first time; FRAMELANE_TOKEN keeps it out of `ps`")
+    add("--redis", metavar="URL", help="a Redis that servers send jobs to [FRAMELANE_REDIS]")
+    add("--amqp", metavar="URL", help="a RabbitMQ that servers send jobs to [FRAMELANE_AMQP]")
     add("--name", help="what people see this worker as [this machine's name]")
     add("--state", metavar="DIR", help="keeps the identity [FRAMELANE_WORKER_STATE, or framelane-worker-state]")
     add("--processes", type=int, default=1, metavar="N", help="how many run the module [1]")
@@ -33,6 +35,8 @@ def main() -> None:
         framelane.serve(
             server=given.server,
             token=given.token,
+            redis=given.redis,
+            amqp=given.amqp,
             name=given.name,
             state=given.state,
             processes=given.processes,

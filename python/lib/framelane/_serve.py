@@ -18,7 +18,9 @@ from framelane._framelane import NotAdmitted, Run, enrol, log_to_stderr, work
 class Place:
     """Where to work, and how to get in."""
 
-    server: str
+    server: str | None
+    redis: list[str]
+    amqp: list[str]
     name: str
     state: Path
     token: str | None
@@ -38,6 +40,8 @@ def serve(
     *,
     server: str | None = None,
     token: str | None = None,
+    redis: str | Iterable[str] | None = None,
+    amqp: str | Iterable[str] | None = None,
     name: str | None = None,
     state: str | os.PathLike[str] | None = None,
     processes: int = 1,
@@ -52,6 +56,8 @@ def serve(
 
     server: its address for workers, HOST:PORT. Default: FRAMELANE_SERVER in the environment.
     token: to get in with, the first time; `framelane workers token` makes one. Default: FRAMELANE_TOKEN.
+    redis, amqp: addresses of brokers that servers send jobs to, redis://HOST or amqp://USER:PASSWORD@HOST, instead of a
+        server or beside one; several in a list, or by commas. Default: FRAMELANE_REDIS and FRAMELANE_AMQP.
     name: what people see this worker as. Default: this machine's name.
     state: the folder that keeps this worker's identity. Default: FRAMELANE_WORKER_STATE, or framelane-worker-state.
     processes: how many run this program, each from its top, so that pure Python uses as many processors.
@@ -69,13 +75,14 @@ def serve(
     chosen = _task.chosen(None if tasks is None else list(tasks))
     if processes < 1 or threads < 1 or (credit is not None and credit < 1):
         raise ValueError("processes, threads and credit are numbers from 1 on")
-    server = server or os.environ.get("FRAMELANE_SERVER")
-    if not server:
-        raise ValueError("server=HOST:PORT is needed, or FRAMELANE_SERVER in the environment")
+    server = server or os.environ.get("FRAMELANE_SERVER") or None
+    brokers = _addresses(redis, "FRAMELANE_REDIS"), _addresses(amqp, "FRAMELANE_AMQP")
+    if not server and not any(brokers):
+        raise ValueError("server=HOST:PORT, redis= or amqp= is needed, or FRAMELANE_SERVER in the environment")
     token = token or os.environ.get("FRAMELANE_TOKEN") or None
     name = name or platform.node().encode()[:64].decode(errors="ignore") or "worker"
     state = state or os.environ.get("FRAMELANE_WORKER_STATE") or "framelane-worker-state"
-    place = Place(server, name, Path(_child.FOLDER, state), token)
+    place = Place(server, *brokers, name, Path(_child.FOLDER, state), token)
     ways = Ways(threads, credit, reconnect, shared_memory)
     log_to_stderr(log or os.environ.get("FRAMELANE_LOG") or "info")
 
@@ -86,7 +93,7 @@ def serve(
         _until_over(begin)
     elif _child.number is None:
         # Once for all of them: a token may be good for one worker only, and together these are one.
-        if _until_over(lambda on_end: enrol(place, on_end)):
+        if server is None or _until_over(lambda on_end: enrol(place, on_end)):
             _crew.run(processes)
     else:
         short = name.encode()[:60].decode(errors="ignore")
@@ -98,6 +105,14 @@ def serve(
             sys.exit(_crew.NOT_ADMITTED)
         # What the program does after it has served, it does once: in the process that started this one.
         sys.exit(0)
+
+
+def _addresses(given: str | Iterable[str] | None, variable: str) -> list[str]:
+    """The addresses of brokers, from an argument or from the environment."""
+    if given is None:
+        given = os.environ.get(variable, "")
+    parts = given.split(",") if isinstance(given, str) else given
+    return [part for part in parts if part]
 
 
 def _until_over(begin: Callable[[Callable[[], None]], Run]) -> bool:

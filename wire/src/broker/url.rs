@@ -46,12 +46,27 @@ pub enum UrlError {
     /// The client cannot read it.
     #[error("a broker's address that cannot be read: {0}")]
     Unreadable(String),
+    /// It is another broker's.
+    #[error("that is an address for {0}")]
+    Kind(&'static str),
     /// This program cannot speak to it.
     #[error("this program was built without {0}: use one with the feature `{0}`")]
     NotBuilt(&'static str),
 }
 
 impl Url {
+    /// Reads the address of a broker of this kind; for a flag that is named after it.
+    ///
+    /// # Errors
+    /// [`UrlError`]; it does not repeat the text.
+    pub fn of(kind: Kind, text: &str) -> Result<Url, UrlError> {
+        let url: Url = text.parse()?;
+        match url.kind == kind {
+            true => Ok(url),
+            false => Err(UrlError::Kind(url.kind.name())),
+        }
+    }
+
     /// Which broker it is.
     pub fn kind(&self) -> Kind {
         self.kind

@@ -216,6 +216,13 @@ impl Raw {
         let _ = shared.over.subscribe().wait_for(|over| *over).await;
     }
 
+    /// Ends the connection now: what has no answer is cancelled. Waits until the coordinator was told.
+    pub async fn abandon(&self) {
+        let shared = &self.0.0;
+        shared.abandoned.cancel();
+        let _ = shared.over.subscribe().wait_for(|over| *over).await;
+    }
+
     /// How the connection ended for good; none while it lives, or is made again.
     pub fn ended(&self) -> Option<Closed> {
         self.0.0.ended.get().cloned()

@@ -195,7 +195,7 @@ mod tests {
         let parse = |words: &[&str]| Program::try_parse_from(["program"].iter().chain(words));
         assert!(parse(&[]).is_err());
         let Err(error) = parse(&["--redis", "amqp://u:hunter22@h"]) else { panic!("no Redis") };
-        assert!(error.to_string().contains("that is for --amqp"), "{error}");
+        assert!(error.to_string().contains("that is an address for amqp"), "{error}");
         let all = parse(&["--redis", "redis://a,redis://b", "--amqp", "amqp://c", "--server", "d:1"]);
         assert_eq!(all.unwrap_or_else(|error| panic!("{error}")).worker.brokers().len(), 3);
         assert!(parse(&["--amqp", "amqp://c"]).is_ok_and(|program| program.worker.server.is_none()));

@@ -22,18 +22,10 @@ impl Brokers {
     }
 }
 
-fn redis(text: &str) -> Result<Url, String> {
-    broker(text, Kind::Redis)
+fn redis(text: &str) -> Result<Url, UrlError> {
+    Url::of(Kind::Redis, text)
 }
 
-fn amqp(text: &str) -> Result<Url, String> {
-    broker(text, Kind::Amqp)
-}
-
-fn broker(text: &str, kind: Kind) -> Result<Url, String> {
-    let url: Url = text.parse().map_err(|error: UrlError| error.to_string())?;
-    match url.kind() == kind {
-        true => Ok(url),
-        false => Err(format!("that is for --{}", url.kind().name())),
-    }
+fn amqp(text: &str) -> Result<Url, UrlError> {
+    Url::of(Kind::Amqp, text)
 }

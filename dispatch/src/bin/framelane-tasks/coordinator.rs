@@ -2,19 +2,36 @@
 
 use std::time::Duration;
 
-use framelane_dispatch::kit::Serve;
+use clap::Args;
+use framelane_dispatch::kit;
+use queue::{Key, TaskName};
 use tokio_util::sync::CancellationToken;
 use wire::client::{Ask, operate};
 use wire::identity::Role;
 
-use crate::At;
+use crate::{At, say};
 
 /// `serve`.
-pub(crate) async fn serve(serve: Serve) -> anyhow::Result<()> {
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    #[command(flatten)]
+    serve: kit::Serve,
+    /// A task that the workers behind --redis and --amqp do; several by several flags.
+    #[arg(long = "task", value_name = "NAME")]
+    tasks: Vec<TaskName>,
+}
+
+pub(crate) async fn serve(Serve { serve, tasks }: Serve) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(signals(stop.clone()));
     // It knows no task, so there is nothing that threads of its own could do.
-    Ok(serve.run(None, stop).await?)
+    let keys = tasks.into_iter().map(Key::task);
+    match serve.run(None, keys, stop).await {
+        Err(kit::Error::NoTask) => {
+            anyhow::bail!("--redis and --amqp: name what their workers do with --task NAME")
+        }
+        served => Ok(served?),
+    }
 }
 
 /// The first signal stops, a second one exits at once.
@@ -26,7 +43,8 @@ async fn signals(stop: CancellationToken) {
     std::process::exit(130);
 }
 
-async fn signal() {
+/// The next signal to stop.
+pub(crate) async fn signal() {
     #[cfg(unix)]
     {
         use tokio::signal::unix::{SignalKind, signal};
@@ -56,13 +74,11 @@ async fn ask(at: &At, ask: Ask) -> anyhow::Result<String> {
 /// `status`.
 pub(crate) async fn status(at: &At) -> anyhow::Result<()> {
     let status: serde_json::Value = serde_json::from_str(&ask(at, Ask::Status).await?)?;
-    println!("{status:#}");
-    Ok(())
+    Ok(say(format_args!("{status:#}"))?)
 }
 
 /// `stop`.
 pub(crate) async fn stop(at: &At) -> anyhow::Result<()> {
     ask(at, Ask::Stop).await?;
-    println!("it stops once it has answered what it has");
-    Ok(())
+    Ok(say("it stops once it has answered what it has")?)
 }

@@ -4,14 +4,17 @@ mod coordinator;
 mod people;
 mod submit;
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use framelane_dispatch::kit::{Serve, State, chain};
-use wire::identity::{Authority, AuthorityError, Identity, Role, Token};
+use framelane_dispatch::kit::State;
+use tokio::runtime::Runtime;
+use wire::chain;
+use wire::identity::{Authority, AuthorityError, Identity, IdentityError, Role, Token};
 
 /// Takes tasks from many clients and hands them to workers, in order for each client.
 #[derive(Debug, Parser)]
@@ -27,7 +30,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Runs a coordinator.
-    Serve(Serve),
+    Serve(coordinator::Serve),
     /// Makes a token that lets somebody in.
     Token(people::MakeToken),
     /// Lists who was let in.
@@ -81,11 +84,16 @@ impl At {
             });
         };
         match (Identity::load(path), &self.token) {
-            (Err(wire::identity::IdentityError::Missing { .. }), Some(token)) => {
+            (Err(IdentityError::Missing { .. }), Some(token)) => {
                 let identity = Identity::enrol_as(role, server, token, "framelane-tasks").await?;
                 identity.save(path)?;
                 Ok(identity)
             }
+            (Err(IdentityError::Missing { .. }), None) => anyhow::bail!(
+                "{}: nobody has enrolled with this file yet: give --token too, the first time; on the coordinator's \
+                 host `framelane-tasks token --role {role}` makes one",
+                path.display()
+            ),
             (loaded, _) => Ok(loaded?),
         }
     }
@@ -96,10 +104,23 @@ fn authority(state: &Path) -> anyhow::Result<Authority> {
     Ok(Authority::load(state)?)
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
+/// Prints a line. Where the reader has gone, as `head` does, nothing is left to do.
+fn say(line: impl Display) -> std::io::Result<()> {
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        said => said,
+    }
+}
+
+fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli).await {
+    let done = Runtime::new().context("no runtime").and_then(|runtime| {
+        let done = runtime.block_on(run(cli));
+        // One of its threads may still wait for a line of the standard input.
+        runtime.shutdown_background();
+        done
+    });
+    match done {
         Ok(code) => code,
         Err(error) => {
             eprintln!("framelane-tasks: {}", chain(error.as_ref()));

@@ -10,6 +10,8 @@ use framelane_dispatch::kit::State;
 use queue::WorkerId;
 use wire::identity::{Authority, Role, TokenOptions};
 
+use crate::say;
+
 /// `token`.
 #[derive(Debug, Args)]
 pub(crate) struct MakeToken {
@@ -32,8 +34,7 @@ impl MakeToken {
         let options = TokenOptions { expires_in, uses: self.uses };
         // Tokens may be made before the coordinator is started for the first time.
         let authority = Authority::load_or_create(&self.state.folder)?;
-        println!("{}", authority.token_for(self.role, options)?);
-        Ok(())
+        Ok(say(authority.token_for(self.role, options)?)?)
     }
 }
 
@@ -54,7 +55,9 @@ impl Revoke {
             Err(_) => None,
         };
         match known {
-            Some(known) => println!("{} {} ({}) is let in no more", known.role, known.id, known.name),
+            Some(known) => {
+                say(format_args!("{} {} ({}) is let in no more", known.role, known.id, known.name))?;
+            }
             None => bail!("there is nobody with the id {}; `list` shows all", self.id),
         }
         Ok(())
@@ -63,15 +66,17 @@ impl Revoke {
 
 /// `list`.
 pub(crate) fn list(state: &Path) -> anyhow::Result<()> {
-    println!("{:<22} {:<9} {:<24} EXPIRES IN", "ID", "ROLE", "NAME");
-    for known in crate::authority(state)?.known()? {
+    let all = crate::authority(state)?.known()?;
+    say(format_args!("{:<22} {:<9} {:<24} EXPIRES IN", "ID", "ROLE", "NAME"))?;
+    for known in all {
         let left = known.expires.duration_since(SystemTime::now());
         let left = match (known.revoked, left) {
             (Some(_), _) => "revoked".to_owned(),
             (None, Ok(left)) => format!("{} days", left.as_secs() / (24 * 3600)),
             (None, Err(_)) => "expired".to_owned(),
         };
-        println!("{:<22} {:<9} {:<24} {left}", known.id.to_string(), known.role.name(), known.name);
+        let (id, role, name) = (known.id.to_string(), known.role.name(), known.name);
+        say(format_args!("{id:<22} {role:<9} {name:<24} {left}"))?;
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Submitting tasks from a shell.
 
-use std::io::Write;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -16,7 +16,8 @@ use wire::client::{Config, Id, Raw, RawAnswers, Unanswered, Wishes};
 use wire::identity::Role;
 use wire::{Cbor, Message};
 
-use crate::At;
+use crate::coordinator::signal;
+use crate::{At, say};
 
 /// `submit`.
 #[derive(Debug, Args)]
@@ -72,13 +73,23 @@ impl Submit {
         // What a shell sends it sends again by itself.
         let config = Config { wishes, reconnect: false, ..Config::new("framelane-tasks") };
         let (raw, answers) = wire::client::connect(&server, identity, config).await?;
-        match (job, self.lines) {
-            (Some(job), _) => {
-                raw.push(0, &key, job).await?;
-                one(raw, answers, self.out.as_deref(), &key).await
+        let submitting = async {
+            match (job, self.lines) {
+                (Some(job), _) => {
+                    raw.push(0, &key, job).await?;
+                    one(&raw, answers, self.out.as_deref(), &key).await
+                }
+                (None, lines) => many(&raw, answers, key, lines.unwrap_or(Lines::Text)).await,
             }
-            (None, lines) => many(raw, answers, key, lines.unwrap_or(Lines::Text)).await,
-        }
+        };
+        let done = tokio::select! {
+            biased;
+            () = signal() => Ok(ExitCode::from(STOPPED)),
+            done = submitting => done,
+        };
+        // Else the coordinator would hear nothing, and have its workers go on until it wonders.
+        raw.abandon().await;
+        done
     }
 
     async fn job(&self) -> anyhow::Result<Message> {
@@ -97,6 +108,9 @@ impl Submit {
     }
 }
 
+/// The exit code after a signal, as a shell gives it for Ctrl-C.
+const STOPPED: u8 = 130;
+
 /// After this long without any answer people wonder whether there is somebody to give one.
 const WONDER: Duration = Duration::from_secs(3);
 
@@ -114,18 +128,19 @@ async fn first(answers: &mut RawAnswers, key: &Key) -> Option<(Id, Result<Messag
     }
 }
 
-async fn one(raw: Raw, mut answers: RawAnswers, out: Option<&Path>, key: &Key) -> anyhow::Result<ExitCode> {
+async fn one(raw: &Raw, mut answers: RawAnswers, out: Option<&Path>, key: &Key) -> anyhow::Result<ExitCode> {
     let Some((_, answer)) = first(&mut answers, key).await else { bail!("the connection ended") };
     let answer = answer?;
     if let Some(path) = out {
         tokio::fs::write(path, &answer.body).await.with_context(|| path.display().to_string())?;
     }
-    println!("{}", text(answer));
+    say(text(answer))?;
     raw.close().await;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn many(raw: Raw, mut answers: RawAnswers, key: Key, lines: Lines) -> anyhow::Result<ExitCode> {
+async fn many(raw: &Raw, mut answers: RawAnswers, key: Key, lines: Lines) -> anyhow::Result<ExitCode> {
+    let closing = Cell::new(false);
     let reading = async {
         let mut input = BufReader::new(tokio::io::stdin()).lines();
         let mut number = 0;
@@ -137,24 +152,28 @@ async fn many(raw: Raw, mut answers: RawAnswers, key: Key, lines: Lines) -> anyh
             };
             raw.push(number, &key, wire::encode(Cbor(head))?).await?;
         }
+        closing.set(true);
         raw.close().await;
         anyhow::Ok(())
     };
     let printing = async {
         let mut failed = 0_u64;
-        let mut out = std::io::stdout().lock();
         while let Some((id, answer)) = answers.next().await {
             match answer {
-                Ok(answer) => writeln!(out, "{}", text(answer))?,
+                Ok(answer) => say(text(answer))?,
                 Err(why) => {
                     failed += 1;
                     // A line for a line, so that what comes after can be told apart.
-                    writeln!(out, "null")?;
+                    say("null")?;
                     tell(&id, &why);
                 }
             }
         }
-        anyhow::Ok(failed)
+        // Else the rest of the input would be waited for, and nobody takes it.
+        match raw.ended() {
+            Some(why) if !closing.get() => bail!("the connection ended before the input did: {why}"),
+            _ => Ok(failed),
+        }
     };
     let ((), failed) = tokio::try_join!(reading, printing)?;
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -343,7 +343,13 @@ impl Sending {
 
     /// Serves these keys from now on, and does not wait for workers that have gone.
     async fn served(&self, keys: Vec<Key>) -> Result<(), Failed> {
-        tracing::info!(keys = ?keys.iter().map(Key::to_string).collect::<Vec<_>>(), "a broker's workers serve");
+        match keys.is_empty() {
+            true => tracing::info!("nobody works behind a broker for now"),
+            false => {
+                let keys: Vec<String> = keys.iter().map(Key::to_string).collect();
+                tracing::info!(?keys, "a broker's workers serve");
+            }
+        }
         let warm = |key: &Key| LaneKey { key: key.clone(), warm: true };
         self.reporter.keys(keys.iter().map(warm).collect()).await?;
         let forsaken: Vec<Ticket> = {
