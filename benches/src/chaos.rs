@@ -124,7 +124,7 @@ impl Sum {
         self.latest_over_ms = self.latest_over_ms.max(outcome.latest_over_ms());
         self.growth_mb = self.growth_mb.max(outcome.growth as f64 / 1e6);
         match name {
-            "kill" => self.killed.add(&outcome.recoveries),
+            "kill" | "spare" => self.killed.add(&outcome.recoveries),
             "closed" => self.closed.add(&outcome.recoveries),
             _ => {}
         }

@@ -132,6 +132,17 @@ async fn a_worker_in_use_is_known_to_be_silent_before_it_gets_its_next_job() {
 }
 
 #[tokio::test]
+async fn a_spare_worker_is_known_to_be_silent_before_it_gets_its_first_job() {
+    let relay = Relay::default();
+    let (_site, peer, mut events, _node, _jobs) = behind(&relay, Config::default()).await;
+    relay.mute(true);
+    assert_eq!(soon(events.next()).await, Event::Silent);
+    relay.mute(false);
+    assert_eq!(soon(events.next()).await, Event::Heard);
+    assert_eq!(peer.outstanding(), 0);
+}
+
+#[tokio::test]
 async fn loss_and_delay_cost_no_connection() {
     let relay = Relay { delay: Duration::from_millis(100), loses: 20, ..Relay::default() };
     // Heartbeats alone would be too few to tell a slow worker from a dead one.

@@ -82,6 +82,14 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         road: Road::Plain,
     },
     Scenario {
+        name: "spare",
+        about: "every 2 s a worker dies by SIGKILL, though most have nothing to do",
+        workers: &[(4, "none")],
+        load: USUAL,
+        acts: Acts { kill: 2.0, ..NOTHING },
+        road: Road::Plain,
+    },
+    Scenario {
         name: "closed",
         about: "two workers of four close their connections with work in hand",
         workers: &[(2, "none"), (2, "close")],

@@ -30,7 +30,7 @@ pub enum Event {
     /// What it serves from now on, all of it.
     Keys(Vec<HelloKey>),
     /// Nothing was heard of it for longer than [`Config::suspect_after`](super::Config) though it has, or
-    /// just had, work: it is dead, or pauses, or the network does.
+    /// had in the last minute, work: it is dead, or pauses, or the network does.
     Silent,
     /// It is heard again.
     Heard,

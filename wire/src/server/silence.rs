@@ -9,9 +9,11 @@
 //! Only packets that belong to the connection count, not what anybody can send from its address. The ticks
 //! are this end's own: if it was stopped itself, that is one tick.
 //!
-//! A worker without work costs nothing but its heartbeats: 1,000 of them are 2,000 small packets a second each
-//! way, a packet and its acknowledgement for either end. One that works on long jobs costs a probe and its
-//! acknowledgement for every second tick, 12 a second; one whose answers come more often costs none.
+//! A worker that has had no work for a minute costs nothing but its heartbeats: 1,000 of them are 2,000 small packets
+//! a second each way, a packet and its acknowledgement for either end. One that works on long jobs, or had work in the
+//! last minute, costs a probe and its acknowledgement for every second tick, 12 a second; one whose answers come more
+//! often costs none. So spare workers are listened for as well: a job that is handed to one that died unnoticed would
+//! wait for a whole silence that others know to be over.
 
 use std::time::Duration;
 
@@ -22,9 +24,9 @@ use super::peer::{Event, Shared};
 
 /// A silence is told after so many ticks, the one in which it began included.
 const TICKS: u32 = 6;
-/// After so many ticks without work nobody listens for the worker any more: longer than the gaps of
-/// one that is in use, so that it is known to be silent before it gets its next job.
-const AT_REST: u32 = 50;
+/// After so many ticks without work nobody listens for the worker any more: a minute by default, longer than the
+/// gaps of one that is in use or spare, so that it is known to be silent before it gets its next job.
+const AT_REST: u32 = 1500;
 /// A shorter tick would be noise of the scheduler.
 const SHORTEST_TICK: Duration = Duration::from_millis(1);
 
@@ -86,10 +88,9 @@ impl Silence {
         Tick::Probe
     }
 
-    /// Tells of each silence and of its end, until it is dropped.
+    /// Tells of each silence and of its end, until it is dropped. A worker that has just come is listened for too.
     pub(super) async fn watch(mut self, shared: &Shared, events: &mpsc::Sender<Event>) {
         loop {
-            shared.table.begun().await;
             self.begin(heard(shared));
             let mut ticks = interval_at(Instant::now() + self.tick, self.tick);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -112,6 +113,7 @@ impl Silence {
                 // Who went away wants no events.
                 let _ = events.send(event).await;
             }
+            shared.table.begun().await;
         }
     }
 }
@@ -135,7 +137,7 @@ mod tests {
         silence.begin(7);
         let mut total = 7;
         let mut told = Vec::new();
-        for tick in 1..=200 {
+        for tick in 1..=2 * AT_REST {
             total += u64::from(heard(tick));
             match silence.tick(total, works(tick), rtt) {
                 Tick::Nothing | Tick::Probe => {}
@@ -174,7 +176,8 @@ mod tests {
         let told = listen(Duration::ZERO, |_| true, |tick| tick <= 30);
         assert_eq!(told, [(30 + AT_REST, Tick::Rest)]);
         // One that fell silent before is listened for until it is heard.
-        let told = listen(Duration::ZERO, |tick| tick <= 60 || tick >= 190, |tick| tick <= 30);
-        assert_eq!(told, [(65, Tick::Silent), (190, Tick::Heard), (191, Tick::Rest)]);
+        let back = AT_REST + 50;
+        let told = listen(Duration::ZERO, |tick| tick <= 60 || tick >= back, |tick| tick <= 30);
+        assert_eq!(told, [(65, Tick::Silent), (back, Tick::Heard), (back + 1, Tick::Rest)]);
     }
 }
