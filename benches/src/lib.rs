@@ -26,6 +26,7 @@ pub mod rival;
 pub mod scale;
 pub mod table;
 pub mod tally;
+mod trips;
 pub mod wordcount;
 pub mod words;
 pub mod work;

@@ -58,6 +58,9 @@ pub struct Args {
     /// How long it sleeps over a job.
     #[arg(long, value_name = "MS", default_value_t = 0.0)]
     service_ms: f64,
+    /// For how long after a job it looks for the next without sleeping.
+    #[arg(long, value_name = "MS", default_value_t = 0)]
+    busy_poll_ms: u64,
     /// What it does wrong: none, slow:10x, late:500ms, never, panic, garbage, twice, hold, close.
     #[arg(long, value_name = "FAULT", default_value = "none")]
     fault: Fault,
@@ -111,7 +114,8 @@ fn host(args: &Args, wheel: Option<Wheel>) -> anyhow::Result<Arc<Host>> {
     let mut registry = Registry::new();
     registry.serve(Work::key(), move || Ok::<_, Infallible>(sleeper.clone()))?;
     registry.serve(CountWords::key(), || Ok::<_, Infallible>(Counter))?;
-    let config = host::Config { threads: args.threads, waiting: 1024, ..host::Config::default() };
+    let busy_poll = Duration::from_millis(args.busy_poll_ms);
+    let config = host::Config { threads: args.threads, waiting: 1024, busy_poll, ..host::Config::default() };
     Ok(Arc::new(Host::open_driving(&registry, config, wheel)?))
 }
 

@@ -43,11 +43,27 @@ impl Pool {
         config: Config,
         batching: Batching,
     ) -> anyhow::Result<Pool> {
+        Self::of(addr, state, config, batching, dispatch::Config::default())
+    }
+
+    /// Like [`start`](Self::start), with a queue that does not sleep for so long after some work.
+    pub fn polling(addr: SocketAddr, state: &Path, busy_poll: Duration) -> anyhow::Result<Pool> {
+        let queue = dispatch::Config { busy_poll, ..dispatch::Config::default() };
+        Self::of(addr, state, Config::default(), Batching::default(), queue)
+    }
+
+    fn of(
+        addr: SocketAddr,
+        state: &Path,
+        config: Config,
+        batching: Batching,
+        queue: dispatch::Config,
+    ) -> anyhow::Result<Pool> {
         let authority = Authority::load_or_create(state).context("no authority")?;
         let lane = lane::quic::Config { max_credit: config.max_credit, batching };
         let listener =
             Listener::bind(addr, authority.clone(), config).context("cannot listen for workers")?;
-        let (coordinator, driver) = dispatch::new(queue::Config::default());
+        let (coordinator, driver) = dispatch::new(queue);
         tokio::spawn(driver);
         let (listener, peers) = (Arc::new(listener), TaskTracker::new());
         let accepting = tokio::spawn(accept(Arc::clone(&listener), coordinator.clone(), lane, peers.clone()));

@@ -20,8 +20,9 @@ use wire::server::Config;
 use crate::crew::Crew;
 use crate::pool::Pool;
 use crate::pushed::Tasks;
-use crate::report::{Report, percentile};
+use crate::report::Report;
 use crate::rival::Rival;
+use crate::trips::{self, Polling};
 use crate::words::{CountWords, Counter, Counts, Send, Sum, WORDS};
 
 /// What is measured.
@@ -47,8 +48,6 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
-/// As in the rivals' scripts.
-const RATE: f64 = 100.0;
 /// What the taker fetches at once, and what may be under way. Tasks of microseconds need many of both.
 const TOGETHER: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
 const PENDING: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
@@ -92,6 +91,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let single = Pool::batching(any, &folder.path().join("single"), Config::default(), one_each)?;
     let single_crew = Crew::start(&single, &folder.path().join("single-crew"), 2, Some(1), &[]).await?;
     let local = Local::start().await?;
+    let polling = Polling::start(&folder.path().join("polling")).await?;
     let pushed = Tasks::start(&folder.path().join("pushed")).await?;
     let mut rivals = match args.alone {
         true => Vec::new(),
@@ -108,14 +108,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         runs.add("local_tasks_per_s", local_tasks_per_s);
         let pushed_per_s = pushed.rate(time, &mut runs.sums).await?;
         runs.add("pushed_per_s", pushed_per_s);
-        let rtt_p50_us = trips(&batched.coordinator, time, &mut runs.sums).await?;
+        let rtt_p50_us = polling.trips(time, &mut runs.sums).await?;
         runs.add("rtt_p50_us", rtt_p50_us);
+        let rtt_asleep_p50_us = trips::run(&batched.coordinator, time, &mut runs.sums).await?;
+        runs.add("rtt_asleep_p50_us", rtt_asleep_p50_us);
         for (setup, rival) in &mut rivals {
             if let Some(name) = setup.rate {
                 runs.add(name, rival.ask(&format!("rate {}", args.seconds)).await?);
             }
             if let Some(name) = setup.trips {
-                runs.add(name, rival.ask(&format!("trips {} {RATE}", args.seconds)).await?);
+                runs.add(name, rival.ask(&format!("trips {} {}", args.seconds, trips::RATE)).await?);
             }
         }
         runs.compare();
@@ -126,6 +128,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     local.stop().await?;
     pushed.end().await?;
+    polling.end().await?;
     for (crew, pool) in [(batched_crew, batched), (single_crew, single)] {
         crew.end().await?;
         pool.stop().await;
@@ -186,6 +189,8 @@ impl Runs {
             // Less is better here, so theirs is over ours.
             ("rtt_celery_ratio", celery_rtt, self.of("rtt_p50_us")),
             ("rtt_redis_ratio", self.of("redis_rtt_us"), self.of("rtt_p50_us")),
+            ("rtt_asleep_celery_ratio", celery_rtt, self.of("rtt_asleep_p50_us")),
+            ("rtt_asleep_redis_ratio", self.of("redis_rtt_us"), self.of("rtt_asleep_p50_us")),
         ];
         for (name, over, under) in ratios {
             if let (Some(over), Some(under)) = (over, under) {
@@ -227,7 +232,15 @@ impl Runs {
 }
 
 impl Sums {
-    fn add(&mut self, sum: &Sum, outlet: &Outlet<Send>, offered: &Counts) {
+    /// What was wrong elsewhere.
+    pub(crate) fn merge(&mut self, other: &Sums) {
+        self.lost += other.lost;
+        self.out_of_order += other.out_of_order;
+        self.duplicates += other.duplicates;
+        self.unbalanced += other.unbalanced;
+    }
+
+    pub(crate) fn add(&mut self, sum: &Sum, outlet: &Outlet<Send>, offered: &Counts) {
         let admitted: u64 = offered.values().sum();
         self.out_of_order += sum.out_of_order;
         self.duplicates += sum.duplicates;
@@ -272,7 +285,7 @@ impl Local {
     }
 }
 
-async fn open(coordinator: &Coordinator) -> anyhow::Result<(Inlet<Send>, Outlet<Send>)> {
+pub(crate) async fn open(coordinator: &Coordinator) -> anyhow::Result<(Inlet<Send>, Outlet<Send>)> {
     let policy = Policy { pending: PENDING, held: HELD, ..Policy::lossless() };
     let (inlet, outlet) = coordinator.open(policy, CountWords::key(), Send).await?;
     Ok((inlet, outlet.batched(TOGETHER)))
@@ -307,28 +320,4 @@ pub(crate) async fn rate(coordinator: &Coordinator, time: Duration, sums: &mut S
         WORDS.iter().zip(offered).filter(|(_, n)| *n > 0).map(|(w, n)| ((*w).to_owned(), n)).collect();
     sums.add(&sum, &outlet, &offered);
     Ok(sum.answered as f64 / seconds)
-}
-
-/// One word at a time, so many a second, for so long; gives the median time there and back in microseconds.
-async fn trips(coordinator: &Coordinator, time: Duration, sums: &mut Sums) -> anyhow::Result<f64> {
-    let (mut inlet, mut outlet) = open(coordinator).await?;
-    let going = tokio::spawn(async move {
-        let (mut sum, mut times) = (Sum::default(), Vec::new());
-        let mut tick = tokio::time::interval(Duration::from_secs_f64(1.0 / RATE));
-        let begin = Instant::now();
-        while begin.elapsed() < time {
-            tick.tick().await;
-            let sent = Instant::now();
-            inlet.send(Admission::now("kiwi")).await.map_err(|refused| refused.why)?;
-            let done = outlet.next().await.context("the queue stopped")?;
-            times.push(sent.elapsed().as_secs_f64() * 1e6);
-            sum.add(done);
-        }
-        drop(inlet);
-        anyhow::ensure!(outlet.next().await.is_none(), "a place that nobody offered");
-        anyhow::Ok((times, sum, outlet))
-    });
-    let (times, sum, outlet) = going.await.context("it panicked")??;
-    sums.add(&sum, &outlet, &Counts::from([("kiwi".to_owned(), times.len() as u64)]));
-    Ok(percentile(&times, 50.0))
 }

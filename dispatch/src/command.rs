@@ -3,14 +3,13 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use queue::{
-    Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, SourceCounts, Taken, Ticket, WorkerId,
-};
+use queue::{Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, Taken, Ticket, WorkerId};
 use tokio::sync::{mpsc, oneshot};
 use wire::Timings;
 
 use crate::coordinator::Snapshot;
 use crate::dump::Dump;
+use crate::inbox::Inbox;
 use crate::lane::{Label, LastWord, Order};
 use crate::prepare::Work;
 use crate::room::Room;
@@ -50,13 +49,15 @@ pub(crate) enum Command {
         policy: Policy,
         /// For people.
         key: Key,
+        /// Where its inlet puts its offers, for one that does.
+        inbox: Arc<Inbox>,
         reply: oneshot::Sender<(FlowId, Arc<Room>)>,
     },
-    Offer {
+    /// Something lies in the flow's inbox.
+    Inbox {
         flow: FlowId,
-        offer: Offer,
     },
-    /// Several of them at once, each with its room.
+    /// Several offers at once, each with its room.
     Offers {
         flow: FlowId,
         offers: Vec<Offer>,
@@ -65,10 +66,6 @@ pub(crate) enum Command {
     Cancel {
         flow: FlowId,
         seqs: Vec<Seq>,
-    },
-    Source {
-        flow: FlowId,
-        counts: SourceCounts,
     },
     Take {
         flow: FlowId,
@@ -134,4 +131,11 @@ pub(crate) enum Command {
         key: Key,
         reply: oneshot::Sender<bool>,
     },
+}
+
+impl Command {
+    /// Whether it is a sign of work that goes on, and not of people who look.
+    pub(crate) fn is_work(&self) -> bool {
+        matches!(self, Command::Inbox { .. } | Command::Offers { .. } | Command::Report { .. })
+    }
 }

@@ -1,6 +1,7 @@
 //! The handle to the queue: opens flows, lets lanes join, reads the books.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use queue::{Books, FlowId, Key, Policy, WorkerId};
 use tokio::sync::{mpsc, oneshot};
@@ -9,6 +10,7 @@ use crate::Stopped;
 use crate::command::Command;
 use crate::dump::Dump;
 use crate::flow::{Inlet, Outlet};
+use crate::inbox::Inbox;
 use crate::lane::{Join, LastWord, Order, Reporter, View};
 use crate::owner::Owner;
 use crate::prepare::Prepare;
@@ -32,11 +34,29 @@ pub struct Snapshot {
     pub lanes: Vec<View>,
 }
 
+/// How a queue works.
+#[derive(Debug, Clone, Default)]
+pub struct Config {
+    /// Its limits.
+    pub queue: queue::Config,
+    /// For how long after an offer or an answer the driver looks for the next without letting its runtime
+    /// sleep. It costs a processor for that long, and spares what comes next the time that one takes to wake
+    /// up. It needs a runtime of one thread, in which all connections are too: of several threads, the one that
+    /// is woken would be another. Default zero.
+    pub busy_poll: Duration,
+}
+
+impl From<queue::Config> for Config {
+    fn from(queue: queue::Config) -> Self {
+        Config { queue, ..Config::default() }
+    }
+}
+
 /// Makes a queue: the handle, and the driver that the caller spawns and that owns everything. The
 /// driver ends when the last handle, inlet, outlet and reporter is gone.
-pub fn new(config: queue::Config) -> (Coordinator, impl Future<Output = ()> + Send + 'static) {
+pub fn new(config: impl Into<Config>) -> (Coordinator, impl Future<Output = ()> + Send + 'static) {
     let (commands, requests) = mpsc::channel(COMMANDS);
-    (Coordinator { commands }, Owner::new(config).run(requests))
+    (Coordinator { commands }, Owner::new(config.into()).run(requests))
 }
 
 impl Coordinator {
@@ -49,16 +69,18 @@ impl Coordinator {
     ) -> Result<(Inlet<P>, Outlet<P>), Stopped> {
         let close = self.permit().await?;
         let forget = self.permit().await?;
-        let (flow, room) = self.ask(|reply| Command::Open { policy, key: key.clone(), reply }).await?;
-        let inlet = Inlet::new(flow, key, Arc::new(prepare), room, self.commands.clone(), close);
+        let inbox = Arc::<Inbox>::default();
+        let open = |reply| Command::Open { policy, key: key.clone(), inbox: Arc::clone(&inbox), reply };
+        let (flow, room) = self.ask(open).await?;
+        let inlet = Inlet::new(flow, key, Arc::new(prepare), room, inbox, self.commands.clone(), close);
         Ok((inlet, Outlet::new(flow, self.commands.clone(), forget)))
     }
 
     /// Opens a flow of jobs that are encoded already, each of a key of its own.
     pub async fn relay(&self, policy: Policy) -> Result<(relay::Inlet, relay::Outlet), Stopped> {
         let permits = [self.permit().await?, self.permit().await?];
-        let (flow, room) =
-            self.ask(|reply| Command::Open { policy, key: relay::of_any_key(), reply }).await?;
+        let (key, inbox) = (relay::of_any_key(), Arc::default());
+        let (flow, room) = self.ask(|reply| Command::Open { policy, key, inbox, reply }).await?;
         Ok(relay::new(flow, room, self.commands.clone(), permits))
     }
 

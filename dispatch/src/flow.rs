@@ -13,6 +13,7 @@ use wire::Timings;
 use crate::Stopped;
 use crate::command::{Command, Item, Offer, Payload, Reply, Takings};
 use crate::finish::{Done, Finish};
+use crate::inbox::{Entry, Inbox};
 use crate::prepare::{AnswerOf, PartWork, Prepare};
 use crate::room::{NoRoom, Room};
 
@@ -69,6 +70,7 @@ pub struct Inlet<P: Prepare> {
     /// The number of the next item: every offer that is sent is admitted, in this order.
     next: Seq,
     room: Arc<Room>,
+    inbox: Arc<Inbox>,
     commands: mpsc::Sender<Command>,
     close: Option<mpsc::OwnedPermit<Command>>,
     pace: Option<Pace>,
@@ -90,10 +92,11 @@ impl<P: Prepare> Inlet<P> {
         key: Key,
         prepare: Arc<P>,
         room: Arc<Room>,
+        inbox: Arc<Inbox>,
         commands: mpsc::Sender<Command>,
         close: mpsc::OwnedPermit<Command>,
     ) -> Self {
-        Inlet { flow, key, prepare, next: Seq(0), room, commands, close: Some(close), pace: None }
+        Inlet { flow, key, prepare, next: Seq(0), room, inbox, commands, close: Some(close), pace: None }
     }
 
     /// Offers an item; a full flow hands it back.
@@ -129,7 +132,12 @@ impl<P: Prepare> Inlet<P> {
 
     /// Brings the source's counters up to date without an item.
     pub async fn source(&mut self, counts: SourceCounts) -> Result<(), Stopped> {
-        self.commands.send(Command::Source { flow: self.flow, counts }).await.map_err(|_| Stopped)
+        if let Err(counts) = self.inbox.join(counts, Entry::Source) {
+            let slot = self.commands.reserve().await.map_err(|_| Stopped)?;
+            self.inbox.begin(Entry::Source(counts));
+            slot.send(Command::Inbox { flow: self.flow });
+        }
+        Ok(())
     }
 
     /// Ends the flow; what was admitted still leaves. Dropping the inlet does the same.
@@ -146,30 +154,37 @@ impl<P: Prepare> Inlet<P> {
 
     /// Sends an item for which there is room.
     async fn admit(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
-        // A future dropped here leaves its place unused.
-        let unused = Unused(&self.room);
-        let Ok(slot) = self.commands.reserve().await else {
-            return Err(Refused { item: admission.item, why: Refusal::Stopped });
-        };
-        std::mem::forget(unused);
-        let item = Arc::new(admission.item);
-        let parts = if admission.ask {
-            let work = PartWork { prepare: Arc::clone(&self.prepare), item: Arc::clone(&item) };
-            queue::Parts::one(queue::Part { key: self.key.clone(), payload: Arc::new(work) as Payload })
-        } else {
-            queue::Parts::none()
-        };
-        let offer = Offer {
-            item: item as Item,
-            parts,
-            sealed: true,
-            captured_at: admission.captured_at,
-            source: admission.source,
-        };
-        slot.send(Command::Offer { flow: self.flow, offer });
+        let entry = |admission| Entry::Offer(offer(&self.key, &self.prepare, admission));
+        if let Err(admission) = self.inbox.join(admission, entry) {
+            // A future dropped here leaves its place unused.
+            let unused = Unused(&self.room);
+            let Ok(slot) = self.commands.reserve().await else {
+                return Err(Refused { item: admission.item, why: Refusal::Stopped });
+            };
+            std::mem::forget(unused);
+            self.inbox.begin(entry(admission));
+            slot.send(Command::Inbox { flow: self.flow });
+        }
         let seq = self.next;
         self.next = Seq(seq.0 + 1);
         Ok(seq)
+    }
+}
+
+fn offer<P: Prepare>(key: &Key, prepare: &Arc<P>, admission: Admission<P::Item>) -> Offer {
+    let item = Arc::new(admission.item);
+    let parts = if admission.ask {
+        let work = PartWork { prepare: Arc::clone(prepare), item: Arc::clone(&item) };
+        queue::Parts::one(queue::Part { key: key.clone(), payload: Arc::new(work) as Payload })
+    } else {
+        queue::Parts::none()
+    };
+    Offer {
+        item: item as Item,
+        parts,
+        sealed: true,
+        captured_at: admission.captured_at,
+        source: admission.source,
     }
 }
 

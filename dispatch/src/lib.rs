@@ -35,6 +35,7 @@ mod coordinator;
 pub mod dump;
 mod finish;
 mod flow;
+mod inbox;
 #[cfg(feature = "kit")]
 pub mod kit;
 pub mod lane;
@@ -45,7 +46,7 @@ mod room;
 #[cfg(feature = "tasks")]
 pub mod tasks;
 
-pub use coordinator::{Coordinator, Snapshot, new};
+pub use coordinator::{Config, Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};
 pub use flow::{Admission, Batches, Inlet, Outlet, Refusal, Refused};
 pub use prepare::{AnswerOf, JobOf, Link, Prepare, Unprepared};

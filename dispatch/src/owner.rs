@@ -4,15 +4,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use queue::{Answered, Books, FlowId, Key, LaneId, Step};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use crate::command::{Command, Core, Offer, Report, Takings};
-use crate::coordinator::Snapshot;
+use crate::coordinator::{Config, Snapshot};
 use crate::dump::Dump;
+use crate::inbox::{Entry, Inbox};
 use crate::lane::{HandOut, Label, LastWord, Order, View};
 use crate::room::Room;
 
@@ -24,6 +25,7 @@ const REQUESTS_A_TURN: usize = 128;
 struct Flow {
     /// For people.
     key: Key,
+    inbox: Arc<Inbox>,
     /// Places that the inlet may fill. Those it was given and has not filled are counted in `given`, so
     /// that no more is ever given than [`queue::Dispatcher::room`] says.
     room: Arc<Room>,
@@ -39,8 +41,8 @@ struct Flow {
 }
 
 impl Flow {
-    fn new(key: Key, room: Arc<Room>) -> Self {
-        Flow { key, room, given: 0, stirred: false, parked_take: None, closed: None, forgotten: false }
+    fn new(key: Key, inbox: Arc<Inbox>, room: Arc<Room>) -> Self {
+        Flow { key, inbox, room, given: 0, stirred: false, parked_take: None, closed: None, forgotten: false }
     }
 
     /// Tells the inlet of the room that it does not know of yet.
@@ -66,6 +68,9 @@ pub(crate) struct Owner {
     /// The flows that are stirred.
     stirred: Vec<FlowId>,
     lanes: HashMap<LaneId, Lane>,
+    busy_poll: Duration,
+    /// Kept for its memory, and empty.
+    entries: Vec<Entry>,
 }
 
 impl Drop for Owner {
@@ -76,12 +81,20 @@ impl Drop for Owner {
 }
 
 impl Owner {
-    pub(crate) fn new(config: queue::Config) -> Self {
-        Owner { core: Core::new(config), flows: HashMap::new(), stirred: Vec::new(), lanes: HashMap::new() }
+    pub(crate) fn new(config: Config) -> Self {
+        Owner {
+            core: Core::new(config.queue),
+            flows: HashMap::new(),
+            stirred: Vec::new(),
+            lanes: HashMap::new(),
+            busy_poll: config.busy_poll,
+            entries: Vec::new(),
+        }
     }
 
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Command>) {
         let mut turn = Vec::with_capacity(REQUESTS_A_TURN);
+        let mut awake_until = None;
         loop {
             let due = self.settle(now());
             self.give_room();
@@ -98,11 +111,15 @@ impl Owner {
                         return;
                     }
                     let now = now();
+                    if !self.busy_poll.is_zero() && turn.iter().any(Command::is_work) {
+                        awake_until = now.checked_add(self.busy_poll);
+                    }
                     for command in turn.drain(..) {
                         self.carry_in(command, now);
                     }
                 }
                 () = timer => {}
+                () = busy_poll(awake_until) => {}
             }
         }
     }
@@ -209,17 +226,17 @@ impl Owner {
 
     fn carry_in(&mut self, command: Command, now: Instant) {
         match command {
-            Command::Open { policy, key, reply } => {
+            Command::Open { policy, key, inbox, reply } => {
                 let flow = self.core.open(policy);
                 let room = Arc::new(Room::new());
-                let mut state = Flow::new(key, room.clone());
+                let mut state = Flow::new(key, inbox, room.clone());
                 state.give_room(self.core.room(flow));
                 self.flows.insert(flow, state);
                 if reply.send((flow, room)).is_err() {
                     self.forget(flow, now);
                 }
             }
-            Command::Offer { flow, offer } => self.offer(flow, offer, now),
+            Command::Inbox { flow } => self.empty(flow, now),
             Command::Offers { flow, offers } => self.offers(flow, offers, now),
             Command::Cancel { flow, seqs } => {
                 for seq in seqs {
@@ -227,7 +244,6 @@ impl Owner {
                 }
                 self.stir(flow);
             }
-            Command::Source { flow, counts } => self.core.source(flow, counts),
             Command::Take { flow, max, reply } => {
                 if let Some(state) = self.flows.get_mut(&flow) {
                     state.parked_take = Some((max, reply));
@@ -288,6 +304,20 @@ impl Owner {
         }
     }
 
+    /// Takes in what lies in a flow's inbox.
+    fn empty(&mut self, flow: FlowId, now: Instant) {
+        let Some(state) = self.flows.get(&flow) else { return };
+        let mut entries = std::mem::take(&mut self.entries);
+        state.inbox.take(&mut entries);
+        for entry in entries.drain(..) {
+            match entry {
+                Entry::Source(counts) => self.core.source(flow, counts),
+                Entry::Offer(offer) => self.offer(flow, offer, now),
+            }
+        }
+        self.entries = entries;
+    }
+
     /// An inlet offers only what there is room for; what comes for a flow that was aborted meanwhile is
     /// dropped with it.
     fn offer(&mut self, flow: FlowId, offer: Offer, now: Instant) {
@@ -345,6 +375,15 @@ impl Owner {
             })
         };
         self.core.lanes().filter_map(view).collect()
+    }
+}
+
+/// Returns soon, when whatever else there is had its turn and the network was looked at without a wait; after
+/// this moment, never.
+async fn busy_poll(until: Option<Instant>) {
+    match until {
+        Some(until) if now() < until => tokio::task::yield_now().await,
+        _ => std::future::pending().await,
     }
 }
 

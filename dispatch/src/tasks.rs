@@ -35,6 +35,8 @@ pub struct Config {
     pub client: client::Config,
     /// How long a stop waits for tasks under way. Default 30 s.
     pub grace: Duration,
+    /// See [`crate::Config::busy_poll`]. Default zero.
+    pub busy_poll: Duration,
 }
 
 impl Config {
@@ -46,6 +48,7 @@ impl Config {
             lane: quic::Config::default(),
             client: client::Config::default(),
             grace: Duration::from_secs(30),
+            busy_poll: Duration::ZERO,
         }
     }
 }
@@ -84,7 +87,8 @@ impl Server {
     /// [`BindError`].
     pub fn bind(authority: Authority, config: Config) -> Result<Self, BindError> {
         let listener = Listener::bind(config.bind, authority, config.wire.clone())?;
-        let (coordinator, driver) = crate::new(queue::Config::default());
+        let (coordinator, driver) =
+            crate::new(crate::Config { busy_poll: config.busy_poll, ..crate::Config::default() });
         Ok(Self {
             coordinator,
             driver: Box::pin(driver),

@@ -6,6 +6,7 @@
 //! while the host's thread has more to do, and takes over at once from a job that takes longer than it should,
 //! so that nothing a job does can keep the network waiting.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::panic::resume_unwind;
@@ -142,14 +143,15 @@ impl Wheel {
         self.mine
     }
 
-    /// Drives until there is `work`; gives false where all is over.
-    pub(crate) fn drive_until(&mut self, work: &Notify) -> bool {
+    /// Drives until there is `work`; gives false where all is over. Until `awake` the thread does not sleep.
+    pub(crate) fn drive_until(&mut self, work: &Notify, awake: Option<Instant>) -> bool {
         let worth = self.take()
             && self.shared.runtime.block_on(async {
                 tokio::select! {
                     biased;
                     () = self.shared.over.cancelled() => false,
                     () = work.notified() => true,
+                    never = busy_poll(awake) => match never {},
                 }
             });
         if !worth {
@@ -206,6 +208,15 @@ impl Wheel {
     }
 }
 
+/// Lets the runtime look for packets again and again until this moment, instead of sleeping until one comes.
+async fn busy_poll(until: Option<Instant>) -> Infallible {
+    while until.is_some_and(|until| Instant::now() < until) {
+        // Whatever else there is has its turn, and then the network is looked at without a wait.
+        tokio::task::yield_now().await;
+    }
+    std::future::pending().await
+}
+
 impl Drop for Wheel {
     fn drop(&mut self) {
         self.hand_over();
@@ -222,7 +233,7 @@ mod tests {
     /// A thread that takes the wheel, and the means to make it leave the network alone.
     fn driver(mut wheel: Wheel, work: Arc<Notify>, away: mpsc::Receiver<()>) -> thread::JoinHandle<bool> {
         thread::spawn(move || {
-            while wheel.drive_until(&work) {
+            while wheel.drive_until(&work, None) {
                 wheel.leave();
                 // Without a word it is away for ever, like a job that hangs.
                 if away.recv().is_err() {
@@ -278,6 +289,34 @@ mod tests {
         assert_eq!(ended_on, main);
         drop(come_back);
         assert!(!thread.join().expect("no panic"), "it was away to the end");
+    }
+
+    /// How often a runtime sleeps in some milliseconds in which the other thread drives it.
+    #[cfg(target_pointer_width = "64")] // tokio counts there.
+    fn sleeps(awake: Option<Instant>) -> u64 {
+        let mut drive = Drive::new().expect("a runtime");
+        let mut wheel = drive.wheel().expect("the first");
+        let thread = thread::spawn(move || wheel.drive_until(&Notify::new(), awake));
+        let main = thread::current().id();
+        let slept = drive.block_on(async move {
+            while thread::current().id() == main {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let metrics = tokio::runtime::Handle::current().metrics();
+            let so_far = metrics.worker_park_count(0);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            metrics.worker_park_count(0) - so_far
+        });
+        assert!(!thread.join().expect("no panic"), "there was no work");
+        slept
+    }
+
+    #[cfg(target_pointer_width = "64")]
+    #[test]
+    fn who_is_to_poll_does_not_sleep() {
+        assert_eq!(sleeps(Instant::now().checked_add(Duration::from_secs(3600))), 0);
+        assert!(sleeps(Some(Instant::now())) > 0);
+        assert!(sleeps(None) > 0);
     }
 
     #[test]

@@ -39,11 +39,20 @@ pub struct Config {
     /// How many waiting jobs of one key a thread takes at once. Default 1: batches help on devices that
     /// run them in parallel, and only delay the first job elsewhere. [`Registry::batch`] sets it for one key.
     pub batch: NonZeroUsize,
+    /// For how long after a quick job a host that drives the network (see [`open_driving`](Host::open_driving))
+    /// looks for the next one without sleeping. It costs a processor for that long, and spares the next job
+    /// the time that one takes to wake up. Default zero.
+    pub busy_poll: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Config { threads: NonZeroUsize::MIN, waiting: 2048, batch: NonZeroUsize::MIN }
+        Config {
+            threads: NonZeroUsize::MIN,
+            waiting: 2048,
+            batch: NonZeroUsize::MIN,
+            busy_poll: Duration::ZERO,
+        }
     }
 }
 
@@ -211,7 +220,7 @@ impl Host {
         let mut wheel = wheel.filter(|_| config.threads == NonZeroUsize::MIN);
         for number in 0..config.threads.get() {
             let (line, loads, registry) = (Arc::clone(&line), Arc::clone(&loads), registry.clone());
-            let calm = Calm::new(wheel.take());
+            let calm = Calm::new(wheel.take(), config.busy_poll);
             let body = move || run(&line, &loads, number, Bench::new(registry), calm);
             let thread = thread::Builder::new().name(format!("host-{number}")).spawn(body);
             host.threads.push(thread.map_err(StartError::Thread)?);

@@ -21,6 +21,8 @@ const WORTH: u32 = 10;
 /// A thread's share in the network, if it has one.
 pub(super) struct Calm {
     wheel: Option<Wheel>,
+    /// For how long after a job the thread looks for the next without sleeping.
+    busy_poll: Duration,
     /// A bit for each of the last turns: whether it was anything but one quick job.
     turns: u32,
     /// When the last one ended.
@@ -28,14 +30,15 @@ pub(super) struct Calm {
 }
 
 impl Calm {
-    pub(super) fn new(wheel: Option<Wheel>) -> Self {
+    pub(super) fn new(wheel: Option<Wheel>, busy_poll: Duration) -> Self {
         // Nothing is known to be quick yet.
-        Calm { wheel, turns: u32::MAX, ended: Instant::now() }
+        Calm { wheel, busy_poll, turns: u32::MAX, ended: Instant::now() }
     }
 
     /// Waits for something to do.
     pub(super) fn next(&mut self, line: &Line, thread: usize, cold: &[Key]) -> Next {
         let busy = self.turns.count_ones();
+        let awake = self.ended.checked_add(self.busy_poll).filter(|_| !self.busy_poll.is_zero());
         while let Some(wheel) = &mut self.wheel {
             if busy > if wheel.is_mine() { MANY } else { FEW } {
                 wheel.hand_over();
@@ -44,7 +47,7 @@ impl Calm {
             if let Some(next) = line.look(cold) {
                 return next;
             }
-            if !wheel.drive_until(line.came()) {
+            if !wheel.drive_until(line.came(), awake) {
                 self.wheel = None;
             }
         }

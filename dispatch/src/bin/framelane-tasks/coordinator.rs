@@ -21,6 +21,12 @@ pub(crate) struct Serve {
     tasks: Vec<TaskName>,
 }
 
+impl Serve {
+    pub(crate) fn polls(&self) -> bool {
+        self.serve.polls()
+    }
+}
+
 pub(crate) async fn serve(Serve { serve, tasks }: Serve) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::spawn(signals(stop.clone()));

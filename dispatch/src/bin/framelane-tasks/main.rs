@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use framelane_dispatch::kit::State;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use wire::chain;
 use wire::identity::{Authority, AuthorityError, Identity, IdentityError, Role, Token};
 
@@ -114,7 +114,11 @@ fn say(line: impl Display) -> std::io::Result<()> {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let done = Runtime::new().context("no runtime").and_then(|runtime| {
+    let runtime = match &cli.command {
+        Command::Serve(serve) if serve.polls() => Builder::new_current_thread().enable_all().build(),
+        _ => Runtime::new(),
+    };
+    let done = runtime.context("no runtime").and_then(|runtime| {
         let done = runtime.block_on(run(cli));
         // One of its threads may still wait for a line of the standard input.
         runtime.shutdown_background();
