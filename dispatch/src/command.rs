@@ -94,7 +94,7 @@ pub(crate) enum Command {
         label: Label,
         keys: Vec<LaneKey>,
         credit: u32,
-        orders: mpsc::Sender<Order>,
+        orders: mpsc::Sender<Vec<Order>>,
         last_word: Arc<LastWord>,
         reply: oneshot::Sender<LaneId>,
     },

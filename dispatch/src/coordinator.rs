@@ -11,7 +11,7 @@ use crate::command::Command;
 use crate::dump::Dump;
 use crate::flow::{Inlet, Outlet};
 use crate::inbox::Inbox;
-use crate::lane::{Join, LastWord, Order, Reporter, View};
+use crate::lane::{Join, LastWord, Orders, Reporter, View};
 use crate::owner::Owner;
 use crate::prepare::Prepare;
 use crate::relay;
@@ -85,7 +85,7 @@ impl Coordinator {
     }
 
     /// Lets a lane join: its orders, and the reporter through which it answers.
-    pub async fn join(&self, join: Join) -> Result<(mpsc::Receiver<Order>, Reporter), Stopped> {
+    pub async fn join(&self, join: Join) -> Result<(Orders, Reporter), Stopped> {
         // Every hand-out can be followed by its cancel before the lane looks, and by one last word.
         let bound = 2 * join.max_credit as usize + 8;
         let (orders, received) = mpsc::channel(bound);
@@ -96,7 +96,7 @@ impl Coordinator {
         let told = Arc::clone(&last_word);
         let join = |reply| Command::Join { worker, label, keys, credit, orders, last_word: told, reply };
         let lane = self.ask(join).await?;
-        Ok((received, Reporter::new(lane, self.commands.clone(), leave, last_word)))
+        Ok((Orders::new(received), Reporter::new(lane, self.commands.clone(), leave, last_word)))
     }
 
     /// The books of these flows and every lane, all at one moment.

@@ -9,6 +9,7 @@
 pub mod broker;
 mod habits;
 pub mod local;
+mod orders;
 mod pace;
 pub mod quic;
 
@@ -23,6 +24,8 @@ use wire::{Message, PayloadError, Timings, Unprocessed};
 use crate::Stopped;
 use crate::command::{Command, Reply, Report};
 use crate::prepare::{Job, Link, Unprepared, Work};
+
+pub use orders::Orders;
 
 /// What the queue asks of a lane.
 pub enum Order {

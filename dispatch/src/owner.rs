@@ -58,7 +58,9 @@ impl Flow {
 /// The owner's side of a lane.
 struct Lane {
     label: Label,
-    orders: mpsc::Sender<Order>,
+    orders: mpsc::Sender<Vec<Order>>,
+    /// What it is to be told at the end of this turn.
+    untold: Vec<Order>,
     last_word: Arc<LastWord>,
 }
 
@@ -68,6 +70,8 @@ pub(crate) struct Owner {
     /// The flows that are stirred.
     stirred: Vec<FlowId>,
     lanes: HashMap<LaneId, Lane>,
+    /// The lanes that are to be told something.
+    untold: Vec<LaneId>,
     busy_poll: Duration,
     /// Kept for its memory, and empty.
     entries: Vec<Entry>,
@@ -87,6 +91,7 @@ impl Owner {
             flows: HashMap::new(),
             stirred: Vec::new(),
             lanes: HashMap::new(),
+            untold: Vec::new(),
             busy_poll: config.busy_poll,
             entries: Vec::new(),
         }
@@ -128,26 +133,28 @@ impl Owner {
     fn settle(&mut self, now: Instant) -> Option<Instant> {
         loop {
             match self.core.poll(now) {
-                Step::Assign { lane, ticket } => self.assign(lane, ticket, now),
-                Step::Cancel { lane, ticket } => self.order(lane, Order::Cancel(ticket), now),
+                Step::Assign { lane, ticket } => self.assign(lane, ticket),
+                Step::Cancel { lane, ticket } => self.order(lane, Order::Cancel(ticket)),
                 Step::Ready { flow } => self.serve_take(flow, now),
                 // Inlets are told of room before they offer.
                 Step::Room { .. } => {}
                 Step::Closed { flow } => self.closed(flow),
-                Step::Drained { lane } => self.order(lane, Order::Drained, now),
+                Step::Drained { lane } => self.order(lane, Order::Drained),
                 Step::Lost { lane } => {
-                    if let Some(lost) = self.lanes.remove(&lane) {
+                    if let Some(mut lost) = self.lanes.remove(&lane) {
                         tracing::warn!(%lane, worker = lost.label.name, "lane lost: it did not let go of cancelled work");
                         // A full channel means that the lane is stuck; dropping the sender tells it too.
-                        let _ = lost.orders.try_send(Order::Lost);
+                        lost.untold.push(Order::Lost);
+                        let _ = lost.orders.try_send(lost.untold);
                     }
                 }
-                Step::Wait(due) => return due,
+                Step::Wait(due) if self.untold.is_empty() => return due,
+                Step::Wait(_) => self.tell(now),
             }
         }
     }
 
-    fn assign(&mut self, lane: LaneId, ticket: queue::Ticket, now: Instant) {
+    fn assign(&mut self, lane: LaneId, ticket: queue::Ticket) {
         let hand_out =
             self.core.hand_out(ticket).expect("a ticket is live until something else is carried in");
         let order = HandOut {
@@ -156,21 +163,36 @@ impl Owner {
             deadline: hand_out.deadline,
             work: hand_out.payload.clone(),
         };
-        self.order(lane, Order::HandOut(order), now);
+        self.order(lane, Order::HandOut(order));
     }
 
-    /// The channel of a lane has room for all that its credit allows, so a lane that fills it, or
-    /// that dropped it, does not work any more.
-    fn order(&mut self, lane: LaneId, order: Order, now: Instant) {
-        let Some(known) = self.lanes.get(&lane) else { return };
-        let Err(failed) = known.orders.try_send(order) else { return };
-        // It never had this one, whatever became of it.
-        if let Order::HandOut(HandOut { ticket, .. }) = failed.into_inner() {
-            self.core.released(lane, ticket, now);
+    /// Notes what a lane is to be told.
+    fn order(&mut self, lane: LaneId, order: Order) {
+        let Some(known) = self.lanes.get_mut(&lane) else { return };
+        if known.untold.is_empty() {
+            self.untold.push(lane);
         }
-        // One that left a moment ago has said whom to blame, though that word may still wait here.
-        let blame = known.last_word.get().copied().flatten();
-        self.leave(lane, blame, now);
+        known.untold.push(order);
+    }
+
+    /// Tells the lanes. The channel of a lane has room for all that its credit allows, so a lane that fills it, or
+    /// that dropped it, does not work any more.
+    fn tell(&mut self, now: Instant) {
+        let mut untold = std::mem::take(&mut self.untold);
+        for lane in untold.drain(..) {
+            let Some(known) = self.lanes.get_mut(&lane) else { continue };
+            let Err(failed) = known.orders.try_send(std::mem::take(&mut known.untold)) else { continue };
+            // One that left a moment ago has said whom to blame, though that word may still wait here.
+            let blame = known.last_word.get().copied().flatten();
+            for order in failed.into_inner() {
+                // It never had this one, whatever became of it.
+                if let Order::HandOut(HandOut { ticket, .. }) = order {
+                    self.core.released(lane, ticket, now);
+                }
+            }
+            self.leave(lane, blame, now);
+        }
+        self.untold = untold;
     }
 
     fn serve_take(&mut self, flow: FlowId, now: Instant) {
@@ -266,7 +288,7 @@ impl Owner {
             }
             Command::Join { worker, label, keys, credit, orders, last_word, reply } => {
                 let lane = self.core.join(queue::Join { worker, keys, credit }, now);
-                self.lanes.insert(lane, Lane { label, orders, last_word });
+                self.lanes.insert(lane, Lane { label, orders, untold: Vec::new(), last_word });
                 if reply.send(lane).is_err() {
                     self.leave(lane, None, now);
                 }

@@ -3,13 +3,12 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use dispatch::lane::{HandOut, Join, Label, Order, Reporter};
+use dispatch::lane::{HandOut, Join, Label, Order, Orders, Reporter};
 use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Refusal, Unprepared};
 use framelane_dispatch as dispatch;
 use queue::{
     Failure, Key, LaneKey, NoLane, Policy, Reason, Seq, TaskName, Ticket, Verdict, WhenFull, WorkerId,
 };
-use tokio::sync::mpsc::Receiver;
 use wire::{Cbor, Task, Timings};
 
 struct Double;
@@ -45,14 +44,14 @@ async fn flow(coordinator: &Coordinator, policy: Policy) -> (Inlet<Numbers>, Out
     coordinator.open(policy, key(), Numbers).await.expect("the queue runs")
 }
 
-async fn lane(coordinator: &Coordinator, worker: u64, credit: u32) -> (Receiver<Order>, Reporter) {
+async fn lane(coordinator: &Coordinator, worker: u64, credit: u32) -> (Orders, Reporter) {
     let label = Label { name: format!("lane {worker}"), kind: "local", remote: None, shared_memory: false };
     let keys = vec![LaneKey { key: key(), warm: true }];
     let join = Join { worker: WorkerId(worker), label, keys, credit, max_credit: 16 };
     coordinator.join(join).await.expect("the queue runs")
 }
 
-async fn hand_out(orders: &mut Receiver<Order>) -> HandOut {
+async fn hand_out(orders: &mut Orders) -> HandOut {
     loop {
         match orders.recv().await.expect("an order") {
             Order::HandOut(hand_out) => return hand_out,

@@ -59,7 +59,7 @@ pub enum Error {
     Stopped(#[from] Stopped),
 }
 
-type Orders = Arc<Mutex<mpsc::Receiver<Order>>>;
+type Orders = Arc<Mutex<super::Orders>>;
 
 /// Makes the processors, joins the queue, and serves until `stop`; then finishes what the lane
 /// holds and leaves. `joined` is told when the lane serves.

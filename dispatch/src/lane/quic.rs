@@ -18,7 +18,6 @@ use futures_util::future::{BoxFuture, CatchUnwind};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use queue::{LaneKey, Ticket};
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -27,7 +26,7 @@ use wire::protocol::HelloKey;
 use wire::server::{Event, Events, Listener, Peer};
 
 use super::habits::Habits;
-use super::{HandOut, Join, Label, Order, Reporter};
+use super::{HandOut, Join, Label, Order, Orders, Reporter};
 use crate::{Coordinator, Stopped};
 use exchange::{Ended, Exchange};
 
@@ -169,11 +168,7 @@ struct Lane {
 type Batch = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Result<Ended, Stopped>>>>;
 
 impl Lane {
-    async fn serve(
-        mut self,
-        mut orders: mpsc::Receiver<Order>,
-        mut events: Events,
-    ) -> Result<Closed, Stopped> {
+    async fn serve(mut self, mut orders: Orders, mut events: Events) -> Result<Closed, Stopped> {
         let mut turn = Vec::with_capacity(ORDERS);
         loop {
             let flush_at = self.flush_at;

@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use queue::{Failure, FlowId, Key, LaneKey, Seq, Ticket};
 use rustc_hash::FxHashMap;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wire::Unprocessed;
@@ -15,7 +14,7 @@ use wire::broker::server::{Answer, Event, Events, Job, Missing, NotPlaced, Place
 use super::Config;
 use crate::command::Report;
 use crate::lane::habits::{Habits, Seen};
-use crate::lane::{HandOut, Join, Label, Order, Reporter, answered};
+use crate::lane::{HandOut, Join, Label, Order, Orders, Reporter, answered};
 use crate::{Coordinator, Link, Stopped};
 
 /// Orders that are looked at in one turn, and so the most jobs that are sent together.
@@ -49,7 +48,7 @@ type Table = Arc<Mutex<Tickets>>;
 
 pub(super) struct Session {
     sender: Sender,
-    orders: mpsc::Receiver<Order>,
+    orders: Orders,
     sending: Sending,
     habits: Habits,
 }
