@@ -48,10 +48,7 @@ pub struct Args {
     json: Option<PathBuf>,
 }
 
-/// What the taker fetches at once, and what may be under way. Tasks of microseconds need many of both.
-const TOGETHER: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
-const PENDING: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
-const HELD: NonZeroUsize = NonZeroUsize::new(8192).expect("8192 is not 0");
+/// What the local lane has at hand. Tasks of microseconds need many.
 const LOCAL_CREDIT: NonZeroU32 = NonZeroU32::new(1024).expect("1024 is not 0");
 
 /// One rival in one set-up.
@@ -286,9 +283,7 @@ impl Local {
 }
 
 pub(crate) async fn open(coordinator: &Coordinator) -> anyhow::Result<(Inlet<Send>, Outlet<Send>)> {
-    let policy = Policy { pending: PENDING, held: HELD, ..Policy::lossless() };
-    let (inlet, outlet) = coordinator.open(policy, CountWords::key(), Send).await?;
-    Ok((inlet, outlet.batched(TOGETHER)))
+    Ok(coordinator.open(Policy::lossless(), CountWords::key(), Send).await?)
 }
 
 /// Offers one word after another for so long; gives how many a second came back.

@@ -20,6 +20,9 @@ use crate::relay;
 /// and each lane one, so this also bounds flows and lanes together, to about a thousand.
 const COMMANDS: usize = 4096;
 
+/// How many places the outlet of a flow without a budget takes at once: few beside what such a flow holds.
+const TOGETHER: usize = 256;
+
 /// A handle to the queue. Cheap to clone.
 #[derive(Clone)]
 pub struct Coordinator {
@@ -69,11 +72,13 @@ impl Coordinator {
     ) -> Result<(Inlet<P>, Outlet<P>), Stopped> {
         let close = self.permit().await?;
         let forget = self.permit().await?;
+        // Whoever has a budget waits for each place; who has none wants them to be many.
+        let batch = if policy.budget.is_some() { 1 } else { TOGETHER };
         let inbox = Arc::<Inbox>::default();
         let open = |reply| Command::Open { policy, key: key.clone(), inbox: Arc::clone(&inbox), reply };
         let (flow, room) = self.ask(open).await?;
         let inlet = Inlet::new(flow, key, Arc::new(prepare), room, inbox, self.commands.clone(), close);
-        Ok((inlet, Outlet::new(flow, self.commands.clone(), forget)))
+        Ok((inlet, Outlet::new(flow, self.commands.clone(), forget, batch)))
     }
 
     /// Opens a flow of jobs that are encoded already, each of a key of its own.

@@ -224,10 +224,11 @@ impl<P: Prepare> Outlet<P> {
         flow: FlowId,
         commands: mpsc::Sender<Command>,
         forget: mpsc::OwnedPermit<Command>,
+        batch: usize,
     ) -> Self {
         Outlet {
             flow,
-            batch: 1,
+            batch,
             waiting: Vec::new().into_iter(),
             asked: None,
             closed: None,
@@ -238,8 +239,8 @@ impl<P: Prepare> Outlet<P> {
     }
 
     /// Takes up to `batch` places a request. A place counts as taken when it is fetched, so a
-    /// larger batch costs that many places of back-pressure and saves round trips to the owner:
-    /// one for video, some dozens for tasks of microseconds.
+    /// larger batch costs that many places of back-pressure and saves round trips to the owner. Default 1 for a
+    /// flow with a budget, such as video, and 256 for one without.
     pub fn batched(mut self, batch: NonZeroUsize) -> Self {
         self.batch = batch.get();
         self

@@ -120,10 +120,11 @@ const VIDEO_PENDING: NonZeroUsize = NonZeroUsize::new(8).expect("8 is not 0");
 const VIDEO_HELD: NonZeroUsize = NonZeroUsize::new(16).expect("16 is not 0");
 /// Two tries inside a video budget: a frame outlives one lost worker, and a poisonous one ends.
 const VIDEO_ATTEMPTS: NonZeroU32 = NonZeroU32::new(2).expect("2 is not 0");
-/// Unsettled places of a lossless flow: enough to keep several lanes with credit busy.
-const LOSSLESS_PENDING: NonZeroUsize = NonZeroUsize::new(256).expect("256 is not 0");
+/// Unsettled places of a lossless flow: enough for some lanes of short tasks, each with hundreds under way.
+/// Where items are long, fewer do, and memory counts: `pending` is there to be set.
+const LOSSLESS_PENDING: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
 /// Untaken places of a lossless flow: answers behind a slow first one pile up here.
-const LOSSLESS_HELD: NonZeroUsize = NonZeroUsize::new(1024).expect("1024 is not 0");
+const LOSSLESS_HELD: NonZeroUsize = NonZeroUsize::new(4096).expect("4096 is not 0");
 
 impl Policy {
     /// Live video: newest first, settled within `budget`, flowing with or without workers.
