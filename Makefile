@@ -1,7 +1,7 @@
 # Each command sets up all it needs first; doing so again costs a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench wheel install-package python-demo deny clean
+.PHONY: help demo test lint bench figures tables wheel install-package python-demo deny clean
 
 # Where cargo builds.
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -50,6 +50,16 @@ bench: ## the measurements and their table; BENCH="scale chaos" chooses, BENCH_A
 	done; \
 	$(if $(bench_json),$(target)/release/framelane-bench table $(BENCH:%=$(target)/bench/%.json) &&) \
 	if [ -n "$$failed" ]; then echo "failed:$$failed" >&2; exit 1; fi
+	@$(if $(bench_json),echo "The figures are in $(target)/bench; \`make tables\` puts them into README.md and docs.")
+
+figures: ## the measurements, and their figures and tables into README.md and docs
+	@$(MAKE) --no-print-directory bench
+	@$(MAKE) --no-print-directory tables
+
+tables: ## what was measured last into docs/figures, README.md and docs/benchmarks.md
+	@mkdir -p docs/figures
+	cp $(BENCH:%=$(target)/bench/%.json) docs/figures
+	$(target)/release/framelane-bench table --into README.md --into docs/benchmarks.md docs/figures/*.json
 
 wheel: ## the Python package, in TARGET/python/release
 	@scripts/setup test

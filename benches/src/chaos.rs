@@ -42,13 +42,16 @@ pub struct Args {
     #[arg(long, value_name = "MS", default_value_t = 40.0)]
     tick_ms: f64,
     /// How much the coordinator's memory may grow from the first half of a scenario to the second.
-    #[arg(long, value_name = "MB", default_value_t = 32.0)]
+    #[arg(long, value_name = "MB", default_value_t = 4.0)]
     growth_mb: f64,
+    /// How much more it may grow for each place that leaves meanwhile.
+    #[arg(long, value_name = "KB", default_value_t = 1.0)]
+    growth_place_kb: f64,
     /// Writes the figures here, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Breaks a promise between the outlet and the judge, to show that the judge sees it.
-    #[arg(long = "break", value_name = "drop|swap|duplicate", hide = true)]
+    #[arg(long = "break", value_name = "WAY", hide = true)]
     sabotage: Option<Break>,
 }
 
@@ -60,8 +63,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         true => SCENARIOS.iter().collect(),
         false => args.scenario.clone(),
     };
-    let limits =
-        Limits { tick: Duration::from_secs_f64(args.tick_ms / 1e3), growth: (args.growth_mb * 1e6) as u64 };
+    let limits = Limits {
+        tick: Duration::from_secs_f64(args.tick_ms / 1e3),
+        growth: (args.growth_mb * 1e6) as u64,
+        growth_place: (args.growth_place_kb * 1e3) as u64,
+    };
     let mut sum = Sum::default();
     for scenario in chosen {
         eprintln!("{}: {}", scenario.name, scenario.about);
@@ -70,6 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(outcome) => outcome,
             Err(skipped) => {
                 eprintln!("{}: SKIPPED: {skipped}", scenario.name);
+                sum.skipped += 1;
                 continue;
             }
         };
@@ -80,7 +87,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         }
         sum.add(scenario.name, &outcome, broken);
     }
-    sum.report(seed).publish(args.json.as_deref())?;
+    sum.report(seed, args.seconds).publish(args.json.as_deref())?;
     anyhow::ensure!(sum.broken.is_empty(), "promises were broken (seed {seed}): {}", sum.named());
     anyhow::ensure!(sum.scenarios > 0, "nothing was played");
     Ok(())
@@ -90,6 +97,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
 #[derive(Default)]
 struct Sum {
     scenarios: u64,
+    skipped: u64,
     taken: u64,
     answered: u64,
     missing: u64,
@@ -132,11 +140,13 @@ impl Sum {
         self.broken.extend(broken.into_iter().map(|promise| (name, promise)));
     }
 
-    fn report(&self, seed: u64) -> Report {
+    fn report(&self, seed: u64, seconds: f64) -> Report {
         let mut report = Report::new("chaos");
         report.set("seed", seed as f64);
+        report.set("seconds", seconds);
         for (name, value) in [
             ("scenarios", self.scenarios),
+            ("skipped", self.skipped),
             ("taken", self.taken),
             ("answered", self.answered),
             ("missing_named", self.missing),

@@ -53,6 +53,9 @@ pub struct Args {
     /// The budget of the flow that has one.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     budget_ms: u64,
+    /// Keeps the body of every item that was taken, to show that a leak is seen.
+    #[arg(long, hide = true)]
+    leak: bool,
 }
 
 /// Which of the two flows.
@@ -162,9 +165,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let ask = Ask { handed_out: Some(handed_out) };
         let (inlet, outlet) = pool.coordinator.open(policy, Work::key(), ask).await?;
         ids.push((kind, outlet.flow()));
-        let source = Source { kind, rate: args.rate, body: body(bytes, kind as u64 + 1) };
+        let source = Source { kind, rate: args.rate, bytes };
         let offered = tokio::spawn(source.offer(inlet, stop.clone()));
-        let taken = tokio::spawn(take(kind, outlet, say.clone()));
+        let taken = tokio::spawn(take(kind, outlet, say.clone(), args.leak));
         flows.push((kind, offered, taken));
     }
     let reading = tokio::spawn(read_books(pool.coordinator.clone(), ids, say.clone()));
@@ -206,7 +209,7 @@ fn budgeted(budget_ms: u64) -> Policy {
 struct Source {
     kind: Kind,
     rate: f64,
-    body: Bytes,
+    bytes: usize,
 }
 
 impl Source {
@@ -223,7 +226,8 @@ impl Source {
                 _ = tick.tick() => {}
             }
             let source = SourceCounts { decoded: number + refused + 1, refused, ..SourceCounts::default() };
-            let item = Item { number, body: self.body.clone() };
+            // Each has a body of its own: one that is kept for too long is memory, and an answer to another is wrong.
+            let item = Item { number, body: body(self.bytes, ((self.kind as u64) << 32) | number) };
             let admission = Admission { source, ..Admission::now(item) };
             let admitted = match self.kind {
                 Kind::Lossless => tokio::select! {
@@ -247,8 +251,12 @@ impl Source {
 }
 
 /// Tells of each place; gives the last books.
-async fn take(kind: Kind, mut outlet: Outlet<Ask>, say: SyncSender<Said>) -> Option<Box<Books>> {
+async fn take(kind: Kind, mut outlet: Outlet<Ask>, say: SyncSender<Said>, leak: bool) -> Option<Box<Books>> {
+    let mut leaked: Vec<Bytes> = Vec::new();
     while let Some(done) = outlet.next().await {
+        if leak {
+            leaked.push(done.item.body.clone());
+        }
         let _ = say.send(Said::Taken { flow: kind, seen: Seen::of(&done) });
     }
     outlet.closing_books().map(|books| Box::new(*books))

@@ -3,7 +3,7 @@
 //! Ours and theirs take turns in every round, so that a noisy neighbour hits both. What is measured runs in
 //! tasks of the runtime on both sides: from the main thread each wake-up would be a switch of threads.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ::dispatch::{Admission, Inlet, Outlet};
@@ -154,12 +154,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     }
     crew.end().await?;
     near.stop().await;
-    runs.publish(args.json.as_deref())
+    runs.publish(&args)
 }
 
 impl Runs {
-    fn publish(self, json: Option<&Path>) -> anyhow::Result<()> {
+    fn publish(self, args: &Args) -> anyhow::Result<()> {
         let mut report = Report::new("dispatch");
+        report.rounds(args.rounds, args.seconds);
         for (name, values) in [
             ("life_ns", &self.life_ns),
             ("life_1000_ns", &self.life_1000_ns),
@@ -190,7 +191,7 @@ impl Runs {
         ] {
             report.set(name, value as f64);
         }
-        report.publish(json)?;
+        report.publish(args.json.as_deref())?;
         let wrong = out_of_order + duplicates + lost + unbalanced;
         anyhow::ensure!(wrong == 0, "a promise was broken: see out_of_order, duplicates, lost, unbalanced");
         Ok(())

@@ -63,6 +63,7 @@ pub async fn bare(args: Bare) -> anyhow::Result<()> {
 /// Measures, prints, and fails when order or books are wrong.
 pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut report = Report::new("lanes");
+    report.rounds(args.rounds, args.seconds);
     let mut wrong =
         BTreeMap::from(["out_of_order", "duplicates", "lost", "unbalanced"].map(|name| (name, 0)));
     for (kind, ratio, ours_name, bare_name) in [

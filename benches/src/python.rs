@@ -127,7 +127,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let status = timeout(ENDS_WITHIN, workers.wait()).await.context("the workers in Python do not end")??;
     anyhow::ensure!(status.success(), "the workers in Python ended with {status}");
     pool.stop().await;
-    runs.publish(args.json.as_deref())
+    runs.publish(&args)
 }
 
 /// A Python with our package.
@@ -284,8 +284,9 @@ impl Runs {
         self.figures.iter().map(last).collect()
     }
 
-    fn publish(self, json: Option<&Path>) -> anyhow::Result<()> {
+    fn publish(self, args: &Args) -> anyhow::Result<()> {
         let mut report = Report::new("python");
+        report.rounds(args.rounds, args.seconds);
         for (name, values) in &self.figures {
             report.spread(name, values);
         }
@@ -298,7 +299,7 @@ impl Runs {
         ] {
             report.set(name, value as f64);
         }
-        report.publish(json)?;
+        report.publish(args.json.as_deref())?;
         let wrong = lost + out_of_order + duplicates + unbalanced;
         anyhow::ensure!(wrong == 0, "a promise was broken: see lost, out_of_order, duplicates, unbalanced");
         Ok(())

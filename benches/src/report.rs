@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
@@ -14,7 +13,8 @@ pub struct Report {
     pub name: String,
     /// Processor and cores.
     pub machine: String,
-    /// The commit that was built from, as git tells it; `unknown` outside a checkout.
+    /// The commit that this program was built from, with a `+` where its sources were not as in it; `unknown` outside
+    /// a checkout, and of a debug build, whose figures say nothing, just that.
     pub commit: String,
     /// One flat map of figures.
     pub figures: BTreeMap<String, f64>,
@@ -23,12 +23,23 @@ pub struct Report {
 impl Report {
     /// A report without figures yet.
     pub fn new(name: impl Into<String>) -> Self {
-        Report { name: name.into(), machine: machine(), commit: commit(), figures: BTreeMap::new() }
+        Report {
+            name: name.into(),
+            machine: machine(),
+            commit: env!("FRAMELANE_COMMIT").to_owned(),
+            figures: BTreeMap::new(),
+        }
     }
 
     /// Notes a figure.
     pub fn set(&mut self, name: impl Into<String>, value: f64) {
         self.figures.insert(name.into(), value);
+    }
+
+    /// Notes how often and how long was measured.
+    pub fn rounds(&mut self, rounds: u32, seconds: f64) {
+        self.set("rounds", rounds.into());
+        self.set("seconds", seconds);
     }
 
     /// Notes the median of several runs under a name, and the least and the most beside it.
@@ -86,14 +97,6 @@ fn machine() -> String {
     let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown processor");
     let cores = std::thread::available_parallelism().map_or(0, |cores| cores.get());
     format!("{} x {cores}", model.trim_start_matches(['\t', ' ', ':']).trim())
-}
-
-fn commit() -> String {
-    let output = Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]).output();
-    match output {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        _ => "unknown".to_owned(),
-    }
 }
 
 #[cfg(test)]

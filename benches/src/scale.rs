@@ -57,6 +57,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let most = args.workers.iter().copied().max().unwrap_or(0);
     anyhow::ensure!((1..=128).contains(&most) && !args.workers.contains(&0), "--workers: from 1 to 128");
     let mut report = Report::new("scale");
+    report.rounds(args.rounds, args.seconds);
     let (mut out_of_order, mut duplicates, mut lost, mut unbalanced) = (0, 0, 0, 0);
     let mut ratios: Vec<Vec<f64>> = vec![Vec::new(); args.workers.len()];
     for round in 1..=args.rounds {

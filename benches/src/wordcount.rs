@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use ::dispatch::{Admission, Coordinator, Inlet, Outlet, lane};
@@ -130,7 +130,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         crew.end().await?;
         pool.stop().await;
     }
-    runs.publish(args.json.as_deref())
+    runs.publish(&args)
 }
 
 /// Those that can be started here; says which cannot, and why.
@@ -207,8 +207,9 @@ impl Runs {
         line
     }
 
-    fn publish(self, json: Option<&Path>) -> anyhow::Result<()> {
+    fn publish(self, args: &Args) -> anyhow::Result<()> {
         let mut report = Report::new("wordcount");
+        report.rounds(args.rounds, args.seconds);
         for (name, values) in &self.figures {
             report.spread(name, values);
         }
@@ -221,7 +222,7 @@ impl Runs {
         ] {
             report.set(name, value as f64);
         }
-        report.publish(json)?;
+        report.publish(args.json.as_deref())?;
         let wrong = lost + out_of_order + duplicates + unbalanced;
         anyhow::ensure!(wrong == 0, "a promise was broken: see lost, out_of_order, duplicates, unbalanced");
         Ok(())
@@ -251,7 +252,7 @@ impl Sums {
     }
 }
 
-/// A queue that two threads of this process work for.
+/// A queue that a thread of this process works for.
 struct Local {
     coordinator: Coordinator,
     stop: CancellationToken,

@@ -16,9 +16,9 @@ async fn chaos(args: &[&str]) -> (bool, serde_json::Value, String) {
     let run = Command::new(env!("CARGO_BIN_EXE_framelane-bench"))
         .args(["chaos", "--seed", "7", "--json"])
         .arg(&json)
+        // A machine that is busy with other tests is less punctual than one that measures, but not by the budget itself.
+        .args(["--tick-ms", "250"])
         .args(args)
-        // How punctual a busy machine is, is not what is tested here.
-        .args(["--tick-ms", "2000"])
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .output();
@@ -29,14 +29,21 @@ async fn chaos(args: &[&str]) -> (bool, serde_json::Value, String) {
     (run.status.success(), report["figures"].clone(), said)
 }
 
-#[tokio::test]
-async fn promises_hold_while_workers_die_and_lie_behind_a_bad_network() {
-    let (kept, figures, said) = chaos(&["--scenario", "kill,closed,garbage,network", "--seconds", "3"]).await;
+/// All was played, and nothing was broken.
+async fn kept(scenarios: &str, seconds: &str) -> (serde_json::Value, String) {
+    let (kept, figures, said) = chaos(&["--scenario", scenarios, "--seconds", seconds]).await;
     assert!(kept, "{said}");
-    for name in ["out_of_order", "duplicates", "lost", "wrong", "unbalanced", "broken"] {
+    for name in ["out_of_order", "duplicates", "lost", "wrong", "unbalanced", "broken", "skipped"] {
         assert_eq!(figures[name], 0.0, "{name}: {said}");
     }
-    assert_eq!(figures["scenarios"], 4.0, "{said}");
+    assert_eq!(figures["scenarios"], scenarios.split(',').count() as f64, "{said}");
+    assert!(figures["answered"].as_f64() > Some(100.0), "{said}");
+    (figures, said)
+}
+
+#[tokio::test]
+async fn promises_hold_while_workers_die_and_lie_behind_a_bad_network() {
+    let (figures, said) = kept("kill,closed,garbage,network", "4").await;
     // Who was lost is known by name, both to who killed it and to who handed out.
     for name in ["recover_samples", "recover_closed_samples"] {
         assert!(figures[name].as_f64() > Some(0.0), "{name}: {said}");
@@ -44,7 +51,12 @@ async fn promises_hold_while_workers_die_and_lie_behind_a_bad_network() {
     for name in ["recover_unknown", "recover_closed_unknown"] {
         assert_eq!(figures[name], 0.0, "{name}: {said}");
     }
-    assert!(figures["answered"].as_f64() > Some(100.0), "{said}");
+}
+
+#[tokio::test]
+async fn promises_hold_while_workers_stop_and_are_late_and_the_server_dies() {
+    let (figures, said) = kept("stop,late,twice,never,restart,all", "5").await;
+    assert!(figures["restart_back_ms"].as_f64() > Some(0.0), "{said}");
 }
 
 #[tokio::test]
@@ -53,11 +65,19 @@ async fn a_promise_that_is_broken_is_named_and_fails_the_run() {
         ("drop", "lost", "exactly once (Lossless): 1 places never left"),
         ("swap", "out_of_order", "order (Lossless)"),
         ("duplicate", "duplicates", "exactly once (Lossless): 1 places left twice"),
+        ("wrong", "wrong", "its own answer (Lossless): 1 answers of other jobs"),
+        ("missing", "broken", "nothing lost: 1 places of the lossless flow"),
+        ("unbalanced", "unbalanced", "the books: "),
+        ("late", "broken", "in time: a place left "),
+        ("leak", "broken", "bounded memory: it grew by "),
     ] {
-        let (kept, figures, said) = chaos(&["--scenario", "slow", "--seconds", "1.5", "--break", way]).await;
+        // What leaks must come to more than memory moves by itself.
+        let seconds = if way == "leak" { "7" } else { "1.5" };
+        let (kept, figures, said) =
+            chaos(&["--scenario", "slow", "--seconds", seconds, "--break", way]).await;
         assert!(!kept, "{way} was not seen: {said}");
-        assert_eq!(figures[figure], 1.0, "{way}: {said}");
-        assert!(said.contains(promise), "{way}: {said}");
+        assert!(figures[figure].as_f64() >= Some(1.0), "{way}: {said}");
+        assert!(said.contains(&format!("BROKEN: {promise}")), "{way}: {said}");
     }
 }
 

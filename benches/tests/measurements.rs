@@ -51,6 +51,20 @@ async fn dispatch_has_its_figures() {
 }
 
 #[tokio::test]
+async fn wordcount_has_its_figures() {
+    let figures = [
+        "tasks_per_s",
+        "unbatched_per_s",
+        "local_tasks_per_s",
+        "pushed_per_s",
+        "rtt_p50_us",
+        "rounds",
+        "seconds",
+    ];
+    measure(&["wordcount", "--alone", "--rounds", "1", "--seconds", "0.3"], &figures).await;
+}
+
+#[tokio::test]
 async fn lanes_have_their_figures() {
     let figures =
         ["redis_ratio", "redis_per_s", "redis_bare_per_s", "amqp_ratio", "amqp_per_s", "amqp_bare_per_s"];

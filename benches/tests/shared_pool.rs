@@ -1,17 +1,22 @@
-//! Two streams share two workers over QUIC and a thread of the server; one worker is killed.
+//! Two streams share two workers over QUIC and a thread of the server; one worker is killed, the other is drained, and one
+//! that comes later is revoked, by the commands that an operator has for it.
 
 mod support;
 
 use std::time::Duration;
 
+use framelane_bench::child::{Child, beside};
 use framelane_bench::rig::{self, Server};
 use nix::sys::signal::Signal;
 use picture::Size;
-use support::{Player, assets, order, vtest};
-use tokio::time::Instant;
+use support::{Player, WITHIN, assets, order, vtest};
+use tokio::process::Command;
+use tokio::time::{Instant, timeout};
 use web::api::{Worker, WorkerKind};
 
 const FRAMES: usize = 150;
+/// With which a worker ends that only another token lets in again.
+const NOT_ADMITTED: i32 = 77;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_killed_worker_costs_no_frame_and_no_order() {
@@ -23,7 +28,7 @@ async fn a_killed_worker_costs_no_frame_and_no_order() {
         "local_workers = 1\n[streams.left]\nsource = {url:?}\n{policy}[streams.right]\nsource = {url:?}\n{policy}"
     );
     let (server, api) = Server::start(folder.path(), &streams, &assets(), [""; 0]).await.expect("a server");
-    let token = api.token(2).await.expect("a token");
+    let token = api.token(3).await.expect("a token");
     let start = |name: &str| {
         let state = folder.path().join(name);
         rig::worker(api.quic, &token, &state, &assets(), ["--name", name, "--threads", "1"])
@@ -85,9 +90,67 @@ async fn a_killed_worker_costs_no_frame_and_no_order() {
     assert!(gaps <= before_the_queue, "{gaps} numbers never came, {before_the_queue} are counted");
     api.wait_for_workers("work for the one that is left", both).await.expect("it takes over");
 
-    steady.end().await.expect("the worker ends");
+    let steady_name = if busy == "one" { "other" } else { "one" };
+    assert_eq!(
+        states(&api).await,
+        [("one", "admitted"), ("other", "admitted")].map(owned),
+        "a dead one, too"
+    );
+    command(&api, &["drain", steady_name]).await;
+    assert_eq!(code(steady).await, Some(0), "one that was drained has done its work");
+    let third = start("third");
+    api.wait_for_workers("a third one", |workers| workers.iter().any(|worker| worker.name == "third"))
+        .await
+        .expect("a third one");
+    command(&api, &["revoke", "third"]).await;
+    assert_eq!(code(third).await, Some(NOT_ADMITTED), "one that was revoked need not try again");
+    assert_eq!(code(start("third")).await, Some(NOT_ADMITTED), "and does not get in");
+    let expected = [("one", "admitted"), ("other", "admitted"), ("third", "revoked")];
+    assert_eq!(states(&api).await, expected.map(owned), "a drain is for once");
+    for ledger in check_books(&api).await {
+        assert_eq!(ledger.missing.total(), 0, "nobody's leaving cost a frame: {ledger:?}");
+    }
+
     server.end().await.expect("the server ends");
     camera.end().await.expect("the camera ends");
+}
+
+/// Runs `framelane workers …` on the folder of the server that runs; gives what it prints.
+async fn command(api: &Server, args: &[&str]) -> String {
+    let run = Command::new(beside("framelane").expect("built"))
+        .arg("workers")
+        .args(args)
+        .arg("--state")
+        .arg(&api.state)
+        .kill_on_drop(true)
+        .output();
+    let run = timeout(WITHIN, run).await.expect("it ends").expect("it runs");
+    assert!(run.status.success(), "workers {args:?}: {}", String::from_utf8_lossy(&run.stderr));
+    String::from_utf8(run.stdout).expect("text")
+}
+
+/// The workers that `framelane workers list` lists, by name, and what it says of them.
+async fn states(api: &Server) -> Vec<(String, String)> {
+    let list = command(api, &["list"]).await;
+    let mut states: Vec<_> = list
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let mut words = line.split_whitespace().rev();
+            (words.next().expect("a name").to_owned(), words.next().expect("a state").to_owned())
+        })
+        .collect();
+    states.sort();
+    states
+}
+
+fn owned((name, state): (&str, &str)) -> (String, String) {
+    (name.to_owned(), state.to_owned())
+}
+
+/// The code with which it ends by itself.
+async fn code(mut worker: Child) -> Option<i32> {
+    timeout(WITHIN, worker.ended()).await.expect("it ends").expect("its status").code()
 }
 
 async fn check_books(api: &Server) -> Vec<web::api::Ledger> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::str::FromStr;
 
-use queue::{Books, LaneId};
+use queue::{Books, LaneId, Reason};
 use tokio::io::{BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio::sync::watch;
@@ -22,23 +22,47 @@ pub(super) enum Break {
     Swap,
     /// A place comes twice.
     Duplicate,
+    /// An answer is another's.
+    Wrong,
+    /// A place of the lossless flow has no answer.
+    Missing,
+    /// A place comes long after its budget.
+    Late,
+    /// The books do not balance.
+    Unbalanced,
+    /// The coordinator keeps what has left.
+    Leak,
+}
+
+impl Break {
+    /// All of them, as they are written.
+    const ALL: [(&str, Break); 8] = [
+        ("drop", Break::Drop),
+        ("swap", Break::Swap),
+        ("duplicate", Break::Duplicate),
+        ("wrong", Break::Wrong),
+        ("missing", Break::Missing),
+        ("late", Break::Late),
+        ("unbalanced", Break::Unbalanced),
+        ("leak", Break::Leak),
+    ];
 }
 
 impl FromStr for Break {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "drop" => Ok(Break::Drop),
-            "swap" => Ok(Break::Swap),
-            "duplicate" => Ok(Break::Duplicate),
-            _ => Err(format!("`{text}`: write drop, swap or duplicate")),
-        }
+        let found = Break::ALL.into_iter().find(|(name, _)| *name == text);
+        found
+            .map(|(_, found)| found)
+            .ok_or_else(|| format!("`{text}`: write one of {}", Break::ALL.map(|(name, _)| name).join(", ")))
     }
 }
 
-/// Which place of the lossless flow is hit.
+/// Which place is hit.
 const BROKEN_AT: u64 = 50;
+/// By how much one is late: more than any limit.
+const LATE_BY_US: u64 = 60_000_000;
 
 /// One run of a coordinator, from start to end.
 #[derive(Debug, Default)]
@@ -86,7 +110,7 @@ impl Life {
         life
     }
 
-    fn note(&mut self, said: Said) {
+    pub(super) fn note(&mut self, said: Said) {
         match said {
             Said::Ready { .. } => {}
             Said::Lanes(lanes) => self.names.extend(lanes.into_iter().map(|it| (it.lane, it.name))),
@@ -106,7 +130,12 @@ impl Life {
                     self.flows.entry(flow).or_default().see(&seen);
                 }
             }
-            Said::Books { flow, books } => self.balance(flow, &books),
+            Said::Books { flow, mut books } => {
+                if self.sabotage.take_if(|it| *it == Break::Unbalanced).is_some() {
+                    books.admitted += 1;
+                }
+                self.balance(flow, &books);
+            }
             Said::Closed { flow, admitted, books } => {
                 self.balance(flow, &books);
                 let tally = self.flows.entry(flow).or_default();
@@ -134,13 +163,28 @@ impl Life {
         }
     }
 
-    fn sabotaged(&mut self, flow: Kind, seen: Seen) -> [Option<Seen>; 2] {
+    fn sabotaged(&mut self, flow: Kind, mut seen: Seen) -> [Option<Seen>; 2] {
         if let Some(kept) = self.kept.take_if(|_| flow == Kind::Lossless) {
             return [Some(seen), Some(kept)];
         }
-        let hit = flow == Kind::Lossless && seen.number == BROKEN_AT;
+        // What may be late has a budget, and what has none may lose nothing.
+        let kind = if self.sabotage == Some(Break::Late) { Kind::Budgeted } else { Kind::Lossless };
+        let hit = flow == kind && seen.number == BROKEN_AT;
         match self.sabotage.filter(|_| hit) {
-            None => [Some(seen), None],
+            // Of these two the one is broken in the books, the other in the coordinator.
+            None | Some(Break::Unbalanced | Break::Leak) => [Some(seen), None],
+            Some(Break::Wrong) => {
+                seen.end = End::Wrong;
+                [Some(seen), None]
+            }
+            Some(Break::Missing) => {
+                seen.end = End::Missing(Reason::Failed);
+                [Some(seen), None]
+            }
+            Some(Break::Late) => {
+                seen.age_us += LATE_BY_US;
+                [Some(seen), None]
+            }
             Some(Break::Drop) => [None, None],
             Some(Break::Duplicate) => [Some(seen.clone()), Some(seen)],
             Some(Break::Swap) => {
@@ -169,15 +213,18 @@ mod tests {
 
     fn heard(sabotage: Option<Break>) -> Life {
         let mut life = Life { sabotage, ..Life::default() };
-        let mut books = Books::default();
-        for number in 0..100 {
-            life.note(Said::HandedOut { flow: Kind::Lossless, number, lane: LaneId(0), at_us: number });
-            let seen = Seen { seq: number, number, end: End::Answered, age_us: 1 };
-            life.note(Said::Taken { flow: Kind::Lossless, seen });
-            books.admitted += 1;
-            books.answered += 1;
+        for flow in [Kind::Lossless, Kind::Budgeted] {
+            let mut books = Books::default();
+            for number in 0..100 {
+                life.note(Said::HandedOut { flow, number, lane: LaneId(0), at_us: number });
+                let seen = Seen { seq: number, number, end: End::Answered, age_us: 1 };
+                life.note(Said::Taken { flow, seen });
+                books.admitted += 1;
+                books.answered += 1;
+                life.note(Said::Books { flow, books: Box::new(books.clone()) });
+            }
+            life.note(Said::Closed { flow, admitted: 100, books: Box::new(books) });
         }
-        life.note(Said::Closed { flow: Kind::Lossless, admitted: 100, books: Box::new(books) });
         life
     }
 
@@ -193,6 +240,26 @@ mod tests {
         assert_eq!(judged(Some(Break::Drop)), (0, 0, 1, false));
         assert_eq!(judged(Some(Break::Swap)), (1, 0, 0, true));
         assert_eq!(judged(Some(Break::Duplicate)), (0, 1, 0, false));
+        assert_eq!(judged(Some(Break::Unbalanced)), (0, 0, 0, false));
+        for (sabotage, wrong, missing, oldest_us) in [
+            (Break::Wrong, 1, 0, 1),
+            (Break::Missing, 0, 1, 1),
+            (Break::Late, 0, 0, 1 + LATE_BY_US),
+            (Break::Leak, 0, 0, 1),
+        ] {
+            let life = heard(Some(sabotage));
+            let tally = &life.flows[&Kind::Lossless];
+            let seen = (tally.wrong, tally.missing.total(), life.oldest_us(Kind::Budgeted));
+            assert_eq!(seen, (wrong, missing, oldest_us), "{sabotage:?}");
+        }
+    }
+
+    #[test]
+    fn a_break_is_found_by_its_name() {
+        for (name, found) in Break::ALL {
+            assert_eq!(name.parse(), Ok(found));
+        }
+        assert!("bend".parse::<Break>().unwrap_err().contains("swap, duplicate"));
     }
 
     #[test]

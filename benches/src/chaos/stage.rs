@@ -47,20 +47,21 @@ pub(super) struct Setting {
 }
 
 /// What came of it.
+#[derive(Default)]
 pub(super) struct Outcome {
     /// The coordinators, one after the other.
     pub(super) lives: Vec<Life>,
     /// How many workers were lost.
-    losses: usize,
+    pub(super) losses: usize,
     /// What was handed out again, and after whose loss.
     pub(super) recoveries: Recoveries,
-    /// Bytes by which the coordinator's memory grew from the first half to the second.
+    /// Bytes by which the last coordinator's memory grew from the first half of its life to the second.
     pub(super) growth: u64,
     /// From the death of a coordinator to the first answer through its successor.
     pub(super) restart_ms: Option<f64>,
     /// Why the last coordinator did not end as it should.
     pub(super) ended_badly: Option<String>,
-    relay: Option<Counts>,
+    pub(super) relay: Option<Counts>,
 }
 
 /// Plays it; a scenario that this machine cannot play is skipped, with the reason.
@@ -163,8 +164,9 @@ impl Play {
     async fn until(&mut self, server: &mut Server, end: Duration) -> anyhow::Result<()> {
         self.memory.clear();
         let mut tick = interval(TICK);
-        let (mut kills, mut stops, mut cuts) =
-            (Every::new(self.acts.kill), Every::new(self.acts.stop), Every::new(self.acts.cut));
+        let span = end.saturating_sub(self.begin.elapsed());
+        let [mut kills, mut stops, mut cuts] =
+            [self.acts.kill, self.acts.stop, self.acts.cut].map(|every| Every::new(every, span));
         let mut cut_until = None;
         while self.begin.elapsed() < end {
             tick.tick().await;
@@ -211,10 +213,11 @@ struct Every {
 }
 
 impl Every {
-    /// 0 is never.
-    fn new(seconds: f64) -> Every {
+    /// 0 is never. The first time comes after a third of the `span` at the latest, so that a short one has it too, and
+    /// some time to show what comes of it.
+    fn new(seconds: f64, span: Duration) -> Every {
         let every = Duration::from_secs_f64(seconds);
-        Every { every, next: Instant::now() + every }
+        Every { every, next: Instant::now() + every.min(span / 3) }
     }
 
     fn due(&mut self) -> bool {
@@ -255,6 +258,7 @@ impl Server {
         let silent: &[&str] =
             if scenario.has_silent() { &["--answer-within-ms", ANSWER_WITHIN_MS] } else { &[] };
         let args = args.chain(silent.iter().map(AsRef::as_ref));
+        let args = args.chain((setting.sabotage == Some(Break::Leak)).then_some("--leak".as_ref()));
         let mut process = Child::start_by(&MORTAL, "framelane-bench", args, "error")?;
         let ready = |line: &str| match serde_json::from_str(line) {
             Ok(Said::Ready { quic, token }) => Some((quic, token)),
@@ -299,6 +303,13 @@ impl Server {
 }
 
 impl Outcome {
+    /// How many places left from the first half of the last coordinator's life to the second: sources are steady, so
+    /// it is half of them.
+    pub(super) fn left_meanwhile(&self) -> u64 {
+        let flows = self.lives.last().map(|life| life.flows.values());
+        flows.into_iter().flatten().map(|tally| tally.taken / 2).sum()
+    }
+
     /// By how much the latest place of the flow with a budget exceeded it.
     pub(super) fn latest_over_ms(&self) -> f64 {
         let oldest = self.lives.iter().map(|life| life.oldest_us(Kind::Budgeted)).max().unwrap_or(0);
@@ -369,5 +380,24 @@ mod tests {
         assert_eq!(growth(&[1, 9, 9, 8, 9]), 0);
         assert_eq!(growth(&[1, 2, 3, 9]), 7);
         assert_eq!(growth(&[]), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_every_so_often_happens_in_a_short_time_too() {
+        let times = async |seconds, span| {
+            let (begin, span) = (Instant::now(), Duration::from_secs(span));
+            let (mut every, mut times) = (Every::new(seconds, span), Vec::new());
+            while begin.elapsed() < span {
+                if every.due() {
+                    times.push(begin.elapsed().as_secs());
+                }
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            times
+        };
+        assert_eq!(times(5.0, 12).await, [4, 9]);
+        assert_eq!(times(5.0, 30).await, [5, 10, 15, 20, 25]);
+        assert_eq!(times(5.0, 3).await, [1]);
+        assert_eq!(times(0.0, 9).await, [0; 0]);
     }
 }

@@ -45,7 +45,7 @@ impl Wrong {
 const WITHIN: Duration = Duration::from_secs(300);
 const STREAM: &str = "clip";
 
-pub(super) async fn measure(args: &Args) -> anyhow::Result<Whole> {
+pub(super) async fn measure(args: &Args, workers: Workers) -> anyhow::Result<Whole> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
     let clip = args.clip.canonicalize().with_context(|| args.clip.display().to_string())?;
     let stream = format!(
@@ -63,14 +63,14 @@ pub(super) async fn measure(args: &Args) -> anyhow::Result<Whole> {
         state: folder.path().join("state"),
         models: args.assets.models.clone(),
         onnxruntime: Some(args.assets.onnxruntime.clone()),
-        local_workers: if let Workers::Local(threads) = args.workers { threads } else { 0 },
+        local_workers: if let Workers::Local(threads) = workers { threads } else { 0 },
         streams: [(STREAM.to_owned(), stream)].into(),
         ..Config::default()
     };
     let state = config.state.clone();
     let app = App::start(config).await?;
     let mut children = Vec::new();
-    if let Workers::Quic(count) = args.workers {
+    if let Workers::Quic(count) = workers {
         let options = TokenOptions {
             expires_in: Duration::from_secs(60),
             uses: NonZeroU32::new(count).context("no workers")?,
