@@ -3,7 +3,7 @@
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 
 use super::tests::{LOOPBACK, Site, code, hasty, job, site, soon};
-use super::{Event, HandOutError};
+use super::{Event, HandOutError, Refusal};
 use crate::close::{Closed, Code};
 use crate::framing::Limits;
 use crate::memory::{self, PAGE, Window};
@@ -53,6 +53,28 @@ async fn a_worker_that_does_not_say_whether_it_has_it_is_let_go() {
     let worker = offered(&site).await;
     assert_eq!(code(&worker.connection).await, Code::NoHello.varint());
     assert!(memory::accept(&worker.offer).await.is_err(), "the offer is withdrawn");
+}
+
+#[tokio::test]
+async fn who_comes_without_the_secret_is_counted_and_the_worker_has_its_memory_all_the_same() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let site = site();
+    let mut worker = offered(&site).await;
+    for n in 1..=3 {
+        let socket = format!("\0{}", worker.offer.socket);
+        let mut stranger = soon(tokio::net::UnixStream::connect(socket)).await.unwrap();
+        // Right but for the first byte.
+        let mut shown = worker.offer.secret.to_vec();
+        shown[0] ^= 1;
+        stranger.write_all(&shown).await.unwrap();
+        assert_eq!(soon(stranger.read(&mut [0])).await.unwrap(), 0);
+        site.counted(Refusal::SharedMemory, n).await;
+    }
+    soon(memory::accept(&worker.offer)).await.unwrap();
+    say(&mut worker.send, true).await;
+    let (peer, _events) = soon(site.listener.accept()).await.unwrap();
+    assert!(peer.shares_memory());
+    assert_eq!(site.listener.refusals().total(), 3, "and nothing else was");
 }
 
 #[tokio::test]
