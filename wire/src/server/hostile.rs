@@ -34,6 +34,14 @@ struct Good {
 }
 
 impl Good {
+    /// One who has enrolled here and is at work.
+    async fn at(site: &Site) -> Self {
+        let identity = site.identity().await;
+        let mut good = Self::join(site, &identity).await;
+        good.works().await;
+        good
+    }
+
     async fn join(site: &Site, identity: &Identity) -> Self {
         let addr = site.listener.local_addr().to_string();
         let (accepted, connected) = soon(async {
@@ -98,6 +106,7 @@ async fn used_up_expired_and_replayed_enrolments_are_counted_and_give_nothing() 
 #[tokio::test]
 async fn who_has_another_role_is_no_worker() {
     let site = site();
+    let mut good = Good::at(&site).await;
     for (n, role) in [Role::Client, Role::Operator].into_iter().enumerate() {
         let (chain, key) = site.authority.own(role).unwrap().shown();
         let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
@@ -105,11 +114,13 @@ async fn who_has_another_role_is_no_worker() {
         assert_eq!(code(&connection).await, Code::NoCertificate.varint());
         site.counted(Refusal::WrongRole, n as u64 + 1).await;
     }
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_token_for_another_role_gives_nothing_and_is_not_spent() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let addr = site.listener.local_addr().to_string();
     let token = site.authority.token_for(Role::Client, TokenOptions::default()).unwrap();
     let refused = soon(Identity::enrol(&addr, &token, "worker")).await;
@@ -117,24 +128,28 @@ async fn a_token_for_another_role_gives_nothing_and_is_not_spent() {
     site.counted(Refusal::WrongRole, 1).await;
     let client = soon(Identity::enrol_as(Role::Client, &addr, &token, "client")).await.unwrap();
     assert_eq!(client.role(), Role::Client);
-    assert_eq!(site.authority.workers().unwrap(), []);
+    assert_eq!(site.authority.workers().unwrap().len(), 1, "the good one");
     // Its next certificate is of the same role.
     assert_eq!(soon(client.renew(&addr)).await.unwrap().role(), Role::Client);
+    good.works().await;
 }
 
 #[tokio::test]
 async fn who_has_a_role_that_nobody_knows_is_nobody() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let (chain, key) = site.authority.stranger_for_tests();
     let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
     let (_endpoint, connection) = site.dial(tls).await;
     assert_eq!(code(&connection).await, Code::NoCertificate.varint());
     site.counted(Refusal::BadCertificate, 1).await;
+    good.works().await;
 }
 
 #[tokio::test]
 async fn another_version_is_told_on_both_sides_which_one_is_spoken() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let identity = site.identity().await;
     let addr = site.listener.local_addr().to_string();
     let other = node::speak(b"framelane-lane/2", &addr, &identity, hello(1), node::Config::default());
@@ -159,11 +174,13 @@ async fn another_version_is_told_on_both_sides_which_one_is_spoken() {
     let refused = soon(site.try_dial(tls)).await;
     assert!(matches!(refused, Err(ConnectionError::ConnectionClosed(_))), "{refused:?}");
     site.counted(Refusal::Protocol, 3).await;
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_huge_credit_is_capped() {
     let site = site_with(Config { max_credit: 8, ..Config::default() });
+    let mut good = Good::at(&site).await;
     let mut rogue = site.rogue().await;
     let credit = Control::Credit { n: u32::MAX };
     write(&mut rogue.send, &credit, Bytes::new(), Limits::NO_BODY).await.unwrap();
@@ -178,11 +195,13 @@ async fn a_huge_credit_is_capped() {
     })
     .await;
     assert_eq!(accepted.unwrap().0.hello().credit, 8);
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_stranger_has_room_for_one_greeting_and_no_more() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let identity = site.identity().await;
     let (_endpoint, connection) = site.dial(identity.tls(ALPN_LANE).unwrap()).await;
     let (mut send, _recv) = connection.open_bi().await.unwrap();
@@ -199,11 +218,13 @@ async fn a_stranger_has_room_for_one_greeting_and_no_more() {
     // What it could send is its window and what lay in its own buffers.
     assert!(soon(flood).await.unwrap() < 8 << 20);
     site.counted(Refusal::Violation, 1).await;
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_control_message_that_trickles_in_is_silence() {
     let site = site_with(Config { heartbeat: std::time::Duration::from_millis(200), ..Config::default() });
+    let mut good = Good::at(&site).await;
     let mut rogue = site.rogue().await;
     let mut send = rogue.send;
     let trickle = tokio::spawn(async move {
@@ -218,6 +239,7 @@ async fn a_control_message_that_trickles_in_is_silence() {
         }
     });
     assert_eq!(soon(rogue.events.next()).await, Event::Closed(Closed::Silent));
+    good.works().await;
     soon(trickle).await.unwrap();
 }
 
