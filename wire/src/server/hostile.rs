@@ -5,17 +5,18 @@ use std::net::UdpSocket;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use quinn::{ConnectionError, VarInt};
 
-use super::tests::{LOOPBACK, Site, code, site, site_with, soon};
-use super::{Config, Event, Refusal};
+use super::tests::{LOOPBACK, Site, code, frame, job, site, site_with, soon};
+use super::{Config, Event, HandOutError, Refusal};
 use crate::close::{Closed, Code};
 use crate::exchange;
-use crate::framing::Limits;
+use crate::framing::{Limits, encode_cbor};
 use crate::identity::{EnrolError, Identity, Role, TokenOptions};
 use crate::node::dial::DialError;
 use crate::node::{self, ConnectError, Hello, Jobs, Node};
-use crate::protocol::{ALPN_LANE, ALPN_VERSIONS, Control};
+use crate::protocol::{ALPN_LANE, ALPN_VERSIONS, AnswerHead, AnswerResult, Control};
 use crate::stream::write;
 use crate::version::Speaks;
 use crate::{Message, Timings, tls};
@@ -241,6 +242,77 @@ async fn a_control_message_that_trickles_in_is_silence() {
     assert_eq!(soon(rogue.events.next()).await, Event::Closed(Closed::Silent));
     good.works().await;
     soon(trickle).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_none_of_its_long_answers_is_cut_off() {
+    const LONG: u32 = 60 << 20;
+    let site = site();
+    let mut good = Good::at(&site).await;
+    let mut rogue = site.rogue().await;
+    let (mut pending, mut open) = (Vec::new(), Vec::new());
+    for n in 1..=5 {
+        // Each alone, and answers to several on one stream.
+        pending.push(match n % 2 {
+            0 => tokio::spawn(rogue.peer.hand_out(job(n), Message::default())).boxed(),
+            _ => {
+                let mut batch = rogue.peer.hand_out_batch(vec![(job(n), Message::default())]);
+                tokio::spawn(async move { batch.next().await.unwrap().remove(0).1 }).boxed()
+            }
+        });
+        let (mut send, recv) = rogue.stream().await;
+        let result = AnswerResult::Ok(Bytes::new());
+        let head = AnswerHead { ticket: job(n).ticket, result, timings: Timings::default() };
+        let head = encode_cbor(&head, Limits::HEAD).unwrap();
+        frame(&mut send, [head.len() as u32, LONG], &[&head[..], &[0; 1000]].concat()).await;
+        open.push((send, recv));
+        if n < 5 {
+            soon(async {
+                while rogue.peer.0.reading.now() < n as usize * LONG as usize {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            good.works().await;
+        }
+    }
+    assert!(matches!(rogue.closed().await, Closed::Violation(why) if why.contains("long bodies")));
+    assert_eq!(code(&rogue.connection).await, Code::Violation.varint());
+    for pending in pending {
+        assert_eq!(soon(pending).await.unwrap(), Err(HandOutError::LaneClosed));
+    }
+    assert_eq!(rogue.peer.0.reading.now(), 0, "what was begun is given up");
+    site.counted(Refusal::Violation, 1).await;
+    good.works().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_many_long_answers_at_once_is_not_cut_off() {
+    // So many that they are more, all together, than may be under way.
+    let (longest, many) = (2 << 20, 80);
+    let limits = Limits { body: longest, ..Limits::default() };
+    let site = site_with(Config { limits, ..Config::default() });
+    let (identity, addr) = (site.identity().await, site.listener.local_addr().to_string());
+    let connecting = node::connect(&addr, &identity, hello(many), node::Config::default());
+    let (accepted, connected) = soon(async { tokio::join!(site.listener.accept(), connecting) }).await;
+    let ((peer, _events), (_node, mut jobs)) = (accepted.unwrap(), connected.unwrap());
+    let pending: Vec<_> =
+        (0..many).map(|n| tokio::spawn(peer.hand_out(job(n.into()), Message::default()))).collect();
+    let mut replies = Vec::new();
+    while replies.len() < many as usize {
+        match soon(jobs.next()).await {
+            node::Event::Jobs(jobs) => replies.extend(jobs.into_iter().map(|job| job.reply)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let long = Bytes::from(vec![7; longest]);
+    for reply in replies {
+        reply.send(Ok(Message { head: Bytes::new(), body: long.clone() }), Timings::default());
+    }
+    for pending in pending {
+        assert_eq!(soon(pending).await.unwrap().unwrap().result.unwrap().body, long);
+    }
+    assert_eq!(peer.0.reading.now(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,10 +2,10 @@
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 
-use super::tests::{LOOPBACK, Site, code, hasty, job, site, soon};
-use super::{Event, HandOutError, Refusal};
+use super::tests::{LOOPBACK, Site, code, frame, hasty, job, site, soon};
+use super::{Event, HandOut, HandOutError, Refusal};
 use crate::close::{Closed, Code};
-use crate::framing::Limits;
+use crate::framing::{Limits, encode_cbor};
 use crate::memory::{self, PAGE, Window};
 use crate::protocol::{
     ALPN_LANE, Control, Hello, JobHead, MemoryOffer, Place, SHARED_MEMORY, Taken, Welcome,
@@ -154,7 +154,7 @@ async fn a_worker_ends_the_connection_over_a_file_that_was_not_offered() {
     for asked in [true, false] {
         let real = memory::Offer::new(4 * PAGE).unwrap();
         let offer = MemoryOffer { size: 8 * PAGE, ..real.told() };
-        let handing = tokio::spawn(async move { real.hand_over().await });
+        let handing = tokio::spawn(async move { real.hand_over(|_| ()).await });
         let (endpoint, rogue) = greeted(&site, Some(offer)).await;
         let addr = endpoint.local_addr().unwrap().to_string();
         let server = tokio::spawn(rogue.greet());
@@ -164,6 +164,42 @@ async fn a_worker_ends_the_connection_over_a_file_that_was_not_offered() {
         assert_eq!(code(&server.await.unwrap().0).await, Code::Violation.varint());
         handing.abort();
     }
+}
+
+/// Not about memory that is shared, but the server is the same.
+#[tokio::test]
+async fn a_worker_ends_the_connection_over_long_jobs_that_do_not_end() {
+    const LONG: u32 = 60 << 20;
+    let site = site();
+    let (endpoint, rogue) = greeted(&site, None).await;
+    let addr = endpoint.local_addr().unwrap().to_string();
+    let server = tokio::spawn(rogue.greet());
+    let config = node::Config::default();
+    let (node, mut jobs) = soon(node::connect(&addr, &site.identity().await, hello(), config)).await.unwrap();
+    let (connection, _send, _recv) = server.await.unwrap();
+    let mut open = Vec::new();
+    for n in 1..=5 {
+        let HandOut { ticket, key, .. } = job(n);
+        let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place: None };
+        let head = encode_cbor(&head, Limits::HEAD).unwrap();
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        frame(&mut send, [head.len() as u32, LONG], &[&head[..], &[0; 1000]].concat()).await;
+        open.push((send, recv));
+        if n < 5 {
+            soon(async {
+                while node.held() < n as usize {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+    }
+    let closed = soon(jobs.next()).await;
+    assert!(
+        matches!(&closed, node::Event::Closed(Closed::Violation(why)) if why.contains("long bodies")),
+        "{closed:?}"
+    );
+    assert_eq!(code(&connection).await, Code::Violation.varint());
 }
 
 #[tokio::test]
@@ -181,7 +217,7 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
     ] {
         let real = memory::Offer::new(size).unwrap();
         let offer = shares.then(|| real.told());
-        let handing = tokio::spawn(async move { real.hand_over().await.map(|()| real) });
+        let handing = tokio::spawn(async move { real.hand_over(|_| ()).await.map(|()| real) });
         let (endpoint, rogue) = greeted(&site, offer).await;
         let addr = endpoint.local_addr().unwrap().to_string();
         let server = tokio::spawn(rogue.greet());
