@@ -43,6 +43,7 @@ mod repr;
 mod stream;
 mod tls;
 mod transport;
+mod under_way;
 mod untyped;
 mod version;
 

@@ -5,6 +5,7 @@ use quinn::{ReadError, RecvStream, SendStream, WriteError};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::framing::{self, FrameError, Lengths, Limits, PREFIX, decode_cbor, encode_head};
+use crate::under_way::{LONG, Reading, TooMuch};
 
 /// How much memory is set aside for a body on the strength of its announced length alone. A longer
 /// body grows as its bytes arrive, so that an empty promise of 64 MiB costs the peer no more than
@@ -20,6 +21,8 @@ pub(crate) enum ReadFailed {
     Frame(#[from] FrameError),
     #[error("the stream ends in the middle of a message")]
     Truncated,
+    #[error(transparent)]
+    TooMuch(#[from] TooMuch),
 }
 
 /// A message whose head was read, and whose body is still on the stream.
@@ -28,33 +31,66 @@ pub(crate) struct Incoming<T> {
     pub(crate) body: usize,
 }
 
+/// Where a [`FrameReader`] has its bytes from.
+pub(crate) trait Chunks {
+    /// The next bytes, however many; none at the end.
+    fn chunk(&mut self) -> impl Future<Output = Result<Option<Bytes>, ReadError>> + Send;
+}
+
+impl Chunks for RecvStream {
+    async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        Ok(self.read_chunk(usize::MAX, true).await?.map(|chunk| chunk.bytes))
+    }
+}
+
 /// Reads messages off a stream.
 ///
 /// Not to be used in `select!` unless the stream is given up with the other branch: bytes that were
 /// taken for a message are lost with the future.
 #[derive(Debug)]
-pub(crate) struct FrameReader {
-    recv: RecvStream,
+pub(crate) struct FrameReader<R = RecvStream> {
+    recv: R,
     /// Bytes that came with the last chunk and belong to what comes next.
     left: Bytes,
 }
 
-impl FrameReader {
-    pub(crate) fn new(recv: RecvStream) -> Self {
+impl<R: Chunks> FrameReader<R> {
+    pub(crate) fn new(recv: R) -> Self {
         Self { recv, left: Bytes::new() }
     }
 
-    /// Reads a whole message; `None` at a FIN between messages.
+    /// Reads a whole message of a connection that has but this one under way; `None` at a FIN between
+    /// messages.
     pub(crate) async fn read<T: DeserializeOwned>(
         &mut self,
         limits: Limits,
     ) -> Result<Option<(T, Bytes)>, ReadFailed> {
-        let Some(incoming) = self.head(limits.head).await? else { return Ok(None) };
-        if incoming.body > limits.body {
-            return Err(FrameError::BodyTooLong { len: incoming.body, limit: limits.body }.into());
-        }
+        let Some(incoming) = self.checked_head(limits).await? else { return Ok(None) };
         let body = self.body(incoming.body).await?;
         Ok(Some((incoming.head, body)))
+    }
+
+    /// As [`read`](Self::read), beside the other streams of a connection.
+    pub(crate) async fn read_beside<T: DeserializeOwned>(
+        &mut self,
+        limits: Limits,
+        others: &Reading,
+    ) -> Result<Option<(T, Bytes)>, ReadFailed> {
+        let Some(incoming) = self.checked_head(limits).await? else { return Ok(None) };
+        let body = self.body_beside(incoming.body, others).await?;
+        Ok(Some((incoming.head, body)))
+    }
+
+    async fn checked_head<T: DeserializeOwned>(
+        &mut self,
+        limits: Limits,
+    ) -> Result<Option<Incoming<T>>, ReadFailed> {
+        match self.head(limits.head).await? {
+            Some(Incoming { body: len, .. }) if len > limits.body => {
+                Err(FrameError::BodyTooLong { len, limit: limits.body }.into())
+            }
+            incoming => Ok(incoming),
+        }
     }
 
     /// Takes a message that is here already, whole, without waiting. One that is longer than the limits
@@ -87,6 +123,14 @@ impl FrameReader {
         Ok(Some(Incoming { head: decode_cbor(&head)?, body: lengths.body }))
     }
 
+    /// As [`body`](Self::body), beside the other streams of a connection.
+    pub(crate) async fn body_beside(&mut self, len: usize, others: &Reading) -> Result<Bytes, ReadFailed> {
+        // What is here already takes no more memory than it has.
+        let counts = len > LONG && len > self.left.len();
+        let _begun = if counts { Some(others.begin(len)?) } else { None };
+        self.body(len).await
+    }
+
     /// Reads a body into memory of its own.
     pub(crate) async fn body(&mut self, len: usize) -> Result<Bytes, ReadFailed> {
         let mut body = BytesMut::with_capacity(len.min(TRUSTED));
@@ -101,6 +145,26 @@ impl FrameReader {
         Ok(body.freeze())
     }
 
+    async fn exactly(&mut self, len: usize) -> Result<Bytes, ReadFailed> {
+        if self.left.len() >= len {
+            return Ok(self.left.split_to(len));
+        }
+        self.body(len).await
+    }
+
+    /// Gets the next chunk; false at FIN.
+    async fn more(&mut self) -> Result<bool, ReadError> {
+        while self.left.is_empty() {
+            match self.recv.chunk().await? {
+                Some(bytes) => self.left = bytes,
+                None => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
+impl FrameReader {
     /// Takes what is there of the end of the stream without waiting, so that dropping the reader need
     /// not tell the sender to stop what it has already ended.
     pub(crate) fn end(&mut self) {
@@ -112,24 +176,6 @@ impl FrameReader {
     pub(crate) fn stop(&mut self, code: quinn::VarInt) {
         // A stream that has ended by itself needs no stopping.
         let _ = self.recv.stop(code);
-    }
-
-    async fn exactly(&mut self, len: usize) -> Result<Bytes, ReadFailed> {
-        if self.left.len() >= len {
-            return Ok(self.left.split_to(len));
-        }
-        self.body(len).await
-    }
-
-    /// Gets the next chunk; false at FIN.
-    async fn more(&mut self) -> Result<bool, ReadError> {
-        while self.left.is_empty() {
-            match self.recv.read_chunk(usize::MAX, true).await? {
-                Some(chunk) => self.left = chunk.bytes,
-                None => return Ok(false),
-            }
-        }
-        Ok(true)
     }
 }
 

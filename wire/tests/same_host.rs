@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use framelane_wire::identity::{Identity, TokenOptions};
-use framelane_wire::server::{Config, Event, Events, Peer};
+use framelane_wire::server::{Config, Event, Events, Peer, Refusal};
 use framelane_wire::{Closed, Message, Timings, node};
 use support::{Site, hello, job, soon, ticket};
 
@@ -259,6 +259,7 @@ async fn a_worker_of_another_user_works_over_quic() {
     let _worker = Process::start(&program, "worker", Some(65_534), &env);
     let (peer, _events) = accept(&site).await;
     assert!(!peer.shares_memory());
+    assert_eq!(site.listener.refusals().of(Refusal::SharedMemory), 1);
     assert_eq!(held(), before, "what was offered is gone");
     for n in 0..4 {
         assert_eq!(soon(peer.hand_out(job(n.into()), body(n))).await.unwrap().result, Ok(body(n)));

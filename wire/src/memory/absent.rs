@@ -39,7 +39,7 @@ impl Offer {
         match self.0 {}
     }
 
-    pub(crate) async fn hand_over(&self) -> io::Result<()> {
+    pub(crate) async fn hand_over(&self, _: impl Fn(&str)) -> io::Result<()> {
         match self.0 {}
     }
 

@@ -56,20 +56,21 @@ impl Offer {
         self.told.clone()
     }
 
-    /// Waits for the worker and hands the file to it. Others are turned away, one after the other.
-    pub(crate) async fn hand_over(&self) -> io::Result<()> {
+    /// Waits for the worker and hands the file to it. Others are turned away, one after the other, and
+    /// `refused` learns why.
+    pub(crate) async fn hand_over(&self, refused: impl Fn(&str)) -> io::Result<()> {
         loop {
             let (mut stream, _) = self.listener.accept().await?;
             // Before anything is read: who may not come in cannot make others wait either.
             if let Err(why) = check_user(&stream) {
-                tracing::warn!(%why, "shared memory was refused");
+                refused(&why.to_string());
                 continue;
             }
             let mut shown = [0; SECRET];
             match timeout(PATIENCE, stream.read_exact(&mut shown)).await {
                 Ok(Ok(_)) if same(&shown, &self.told.secret) => {}
                 _ => {
-                    tracing::warn!("shared memory was refused: somebody does not know the secret");
+                    refused("somebody came for shared memory and does not know the secret");
                     continue;
                 }
             }
@@ -109,7 +110,8 @@ fn check_user(stream: &UnixStream) -> io::Result<()> {
     if may_share(theirs, ours) {
         return Ok(());
     }
-    let why = format!("user {theirs} is at the other end, and this is user {ours}");
+    let why =
+        format!("memory is not shared between users: user {theirs} is at the other end, this is {ours}");
     Err(io::Error::new(io::ErrorKind::PermissionDenied, why))
 }
 

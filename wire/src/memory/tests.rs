@@ -39,7 +39,7 @@ fn turned_away(mut stream: UnixStream) -> bool {
 async fn bodies_arrive_and_places_are_used_again() {
     let offer = Offer::new(SIZE).unwrap();
     let told = offer.told();
-    let (handed, window) = soon(async { tokio::join!(offer.hand_over(), accept(&told)) }).await;
+    let (handed, window) = soon(async { tokio::join!(offer.hand_over(|_| ()), accept(&told)) }).await;
     handed.unwrap();
     let (arena, window) = (offer.arena(), window.unwrap());
     let bodies = [vec![1; 20_000], (0..100_000u32).map(|n| n as u8).collect(), vec![3; PAGE as usize]];
@@ -83,7 +83,7 @@ async fn who_does_not_know_the_secret_gets_nothing() {
     let offer = Offer::new(SIZE).unwrap();
     let told = offer.told();
     let handing = tokio::spawn(async move {
-        offer.hand_over().await.unwrap();
+        offer.hand_over(|_| ()).await.unwrap();
         offer.arena()
     });
     let mut random = fastrand::Rng::with_seed(7);
@@ -124,7 +124,7 @@ async fn a_foreign_user_gets_nothing_though_it_knows_the_secret() {
     assert!(!super::offer::may_share(65_534, 0));
     let offer = Offer::new(SIZE).unwrap();
     let told = offer.told();
-    let handing = tokio::spawn(async move { offer.hand_over().await });
+    let handing = tokio::spawn(async move { offer.hand_over(|_| ()).await });
     // A thread's user is its own: the rest of this process stays root.
     let theirs = told.clone();
     let foreign = std::thread::spawn(move || {

@@ -201,6 +201,7 @@ async fn write_answers(
         } else {
             // In the order in which they were given.
             flush(send, &mut small).await?;
+            let _room = shared.sending.begin(body.len()).await;
             match write(send, &head, body, shared.limits).await {
                 Ok(()) => None,
                 Err(WriteFailed::Frame(error)) => Some(error),

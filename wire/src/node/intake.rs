@@ -69,7 +69,7 @@ impl<'a> Intake<'a> {
             return Ok(Received::TooLong(incoming.head.ticket, Unprocessed::Bad(why)));
         }
         let (arriving, key) = self.begin(&incoming.head)?;
-        let body = self.reader.body(incoming.body).await.map_err(unread)?;
+        let body = self.reader.body_beside(incoming.body, &self.shared.reading).await.map_err(unread)?;
         let body = self.body(&incoming.head, body)?;
         let mut whole = vec![Whole::new(arriving, key, incoming.head, body)];
         while whole.len() < TOGETHER

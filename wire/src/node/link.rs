@@ -20,6 +20,7 @@ use crate::memory::Window;
 use crate::protocol::{Control, HelloKey, MAX_CREDIT, MAX_KEYS, Welcome, cut, stream_limit};
 use crate::stream::FrameReader;
 use crate::task::Message;
+use crate::under_way::{Reading, Sending};
 
 /// What the server wants.
 #[derive(Debug)]
@@ -68,6 +69,9 @@ pub(super) struct Shared {
     welcome: Welcome,
     pub(super) limits: Limits,
     pub(super) table: Table,
+    /// Long bodies of answers, and of jobs.
+    pub(super) sending: Sending,
+    pub(super) reading: Reading,
     /// What the server shares; the connection's task owns it.
     pub(super) memory: Weak<Window>,
     control: mpsc::Sender<Control>,
@@ -109,6 +113,8 @@ pub(super) fn start(
         welcome,
         limits,
         table: Table::new(),
+        sending: Sending::new(),
+        reading: Reading::new(limits.body),
         memory: memory.as_ref().map(Arc::downgrade).unwrap_or_default(),
         control,
         closed: OnceLock::new(),

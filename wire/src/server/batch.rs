@@ -111,7 +111,10 @@ impl Batch {
         let Ok((mut send, recv)) = self.shared.connection.open_bi().await else {
             return self.end(|| Err(HandOutError::LaneClosed));
         };
-        match send.write_chunk(out.freeze()).await {
+        let room = self.shared.sending.begin(out.len()).await;
+        let written = send.write_chunk(out.freeze()).await;
+        drop(room);
+        match written {
             // The worker may stop reading and answer all the same.
             Ok(()) | Err(quinn::WriteError::Stopped(_)) => {}
             Err(_) => return self.end(|| Err(HandOutError::LaneClosed)),
@@ -123,7 +126,7 @@ impl Batch {
     /// Waits for an answer and takes those that came with it.
     async fn read(&mut self, mut reader: FrameReader) -> Phase {
         let limits = self.shared.limits;
-        let mut read = reader.read::<AnswerHead>(limits).await;
+        let mut read = reader.read_beside::<AnswerHead>(limits, &self.shared.reading).await;
         loop {
             match read {
                 Ok(Some((head, body))) if self.open.contains(&head.ticket) => {

@@ -209,7 +209,11 @@ impl Door {
         match &version::alpn(connection)[..] {
             ALPN_LANE => {
                 let place = place(&self.places, "as many workers as it takes are connected")?;
-                let greeted = greet(connection, &self.config, &self.authority).await?;
+                let remote = connection.remote_address();
+                let no_memory = |why: &str| {
+                    self.tally.count(Refusal::SharedMemory, remote, why, Instant::now().into_std());
+                };
+                let greeted = greet(connection, &self.config, &self.authority, no_memory).await?;
                 Ok(Some((Guest::Worker(Box::new(greeted)), place)))
             }
             ALPN_CLIENT => {

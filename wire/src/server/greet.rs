@@ -65,11 +65,12 @@ pub(super) async fn admit(
     }
 }
 
-/// Greets a worker.
+/// Greets a worker. `no_memory` learns of those who come for its shared memory and may not have it.
 pub(super) async fn greet(
     connection: &Connection,
     config: &Config,
     authority: &Authority,
+    no_memory: impl Fn(&str),
 ) -> Result<Greeted, Turned> {
     let (subject, record) = admit(connection, authority, &[Role::Worker]).await?;
     let violation = |e: String| Turned::new(Refusal::Violation, Code::Violation, e);
@@ -102,7 +103,7 @@ pub(super) async fn greet(
     };
     write(&mut send, &welcome, Bytes::new(), Limits::NO_BODY).await.map_err(|e| violation(e.to_string()))?;
     let memory = match offer {
-        Some(offer) => settle(offer, &mut reader).await.map_err(violation)?,
+        Some(offer) => settle(offer, &mut reader, no_memory).await.map_err(violation)?,
         None => None,
     };
     Ok(Greeted { subject, record, hello, send, reader, beat, memory })
@@ -179,10 +180,15 @@ fn offer(connection: &Connection, config: &Config) -> Option<memory::Offer> {
 }
 
 /// Hands the memory over, or learns that the worker cannot take it.
-async fn settle(offer: memory::Offer, reader: &mut FrameReader) -> Result<Option<Arc<Arena>>, String> {
+async fn settle(
+    offer: memory::Offer,
+    reader: &mut FrameReader,
+    refused: impl Fn(&str),
+) -> Result<Option<Arc<Arena>>, String> {
     let mut handed = false;
     let hand_over = async {
-        handed = offer.hand_over().await.inspect_err(|error| tracing::debug!(%error, "no hand-over")).is_ok();
+        let handing = offer.hand_over(refused).await;
+        handed = handing.inspect_err(|error| tracing::debug!(%error, "no hand-over")).is_ok();
         std::future::pending::<()>().await;
     };
     let taken = tokio::select! {

@@ -18,6 +18,7 @@ use crate::process::{Timings, Unprocessed};
 use crate::protocol::{AnswerHead, AnswerResult, JobHead, Place, micros};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
 use crate::task::Message;
+use crate::under_way::Reading;
 
 /// One job to hand out.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -163,10 +164,11 @@ impl Stream {
         &mut self,
         trip: Option<Trip<'_>>,
         limits: Limits,
+        others: &Reading,
     ) -> Result<Option<(AnswerHead, Bytes)>, ReadFailed> {
-        let Some(trip) = trip else { return self.reader.read(limits).await };
+        let Some(trip) = trip else { return self.reader.read_beside(limits, others).await };
         let arrived = self.send.stopped();
-        let read = self.reader.read::<AnswerHead>(limits);
+        let read = self.reader.read_beside::<AnswerHead>(limits, others);
         tokio::pin!(arrived, read);
         tokio::select! {
             biased;
@@ -201,6 +203,7 @@ impl Shared {
         let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
         let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
         let (place, body) = self.lay(&job.ticket, message.body);
+        let room = self.sending.begin(body.len()).await;
         let head = JobHead { place, ..job.head(message.head, begun.elapsed(), Some(job.key.clone())) };
         // What goes another way says nothing about the link.
         let trip = place.is_none().then(|| self.goodput.depart(body.len(), self.connection.rtt()));
@@ -213,8 +216,9 @@ impl Shared {
             // The worker stopped reading: it has an answer all the same, such as "too long".
             Err(WriteFailed::Stream(_)) => {}
         }
+        drop(room);
         let _ = stream.send.finish();
-        match stream.answer(trip, self.limits).await {
+        match stream.answer(trip, self.limits, &self.reading).await {
             Ok(Some((head, body))) if head.ticket == job.ticket => {
                 stream.answered = true;
                 stream.reader.end();

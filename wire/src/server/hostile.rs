@@ -5,17 +5,18 @@ use std::net::UdpSocket;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use quinn::{ConnectionError, VarInt};
 
-use super::tests::{LOOPBACK, Site, code, site, site_with, soon};
-use super::{Config, Event, Refusal};
+use super::tests::{LOOPBACK, Site, code, frame, job, site, site_with, soon};
+use super::{Config, Event, HandOutError, Refusal};
 use crate::close::{Closed, Code};
 use crate::exchange;
-use crate::framing::Limits;
+use crate::framing::{Limits, encode_cbor};
 use crate::identity::{EnrolError, Identity, Role, TokenOptions};
 use crate::node::dial::DialError;
 use crate::node::{self, ConnectError, Hello, Jobs, Node};
-use crate::protocol::{ALPN_LANE, ALPN_VERSIONS, Control};
+use crate::protocol::{ALPN_LANE, ALPN_VERSIONS, AnswerHead, AnswerResult, Control};
 use crate::stream::write;
 use crate::version::Speaks;
 use crate::{Message, Timings, tls};
@@ -34,6 +35,14 @@ struct Good {
 }
 
 impl Good {
+    /// One who has enrolled here and is at work.
+    async fn at(site: &Site) -> Self {
+        let identity = site.identity().await;
+        let mut good = Self::join(site, &identity).await;
+        good.works().await;
+        good
+    }
+
     async fn join(site: &Site, identity: &Identity) -> Self {
         let addr = site.listener.local_addr().to_string();
         let (accepted, connected) = soon(async {
@@ -98,6 +107,7 @@ async fn used_up_expired_and_replayed_enrolments_are_counted_and_give_nothing() 
 #[tokio::test]
 async fn who_has_another_role_is_no_worker() {
     let site = site();
+    let mut good = Good::at(&site).await;
     for (n, role) in [Role::Client, Role::Operator].into_iter().enumerate() {
         let (chain, key) = site.authority.own(role).unwrap().shown();
         let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
@@ -105,11 +115,13 @@ async fn who_has_another_role_is_no_worker() {
         assert_eq!(code(&connection).await, Code::NoCertificate.varint());
         site.counted(Refusal::WrongRole, n as u64 + 1).await;
     }
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_token_for_another_role_gives_nothing_and_is_not_spent() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let addr = site.listener.local_addr().to_string();
     let token = site.authority.token_for(Role::Client, TokenOptions::default()).unwrap();
     let refused = soon(Identity::enrol(&addr, &token, "worker")).await;
@@ -117,24 +129,28 @@ async fn a_token_for_another_role_gives_nothing_and_is_not_spent() {
     site.counted(Refusal::WrongRole, 1).await;
     let client = soon(Identity::enrol_as(Role::Client, &addr, &token, "client")).await.unwrap();
     assert_eq!(client.role(), Role::Client);
-    assert_eq!(site.authority.workers().unwrap(), []);
+    assert_eq!(site.authority.workers().unwrap().len(), 1, "the good one");
     // Its next certificate is of the same role.
     assert_eq!(soon(client.renew(&addr)).await.unwrap().role(), Role::Client);
+    good.works().await;
 }
 
 #[tokio::test]
 async fn who_has_a_role_that_nobody_knows_is_nobody() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let (chain, key) = site.authority.stranger_for_tests();
     let tls = tls::worker(chain, key, site.authority.certificate(), ALPN_LANE).unwrap();
     let (_endpoint, connection) = site.dial(tls).await;
     assert_eq!(code(&connection).await, Code::NoCertificate.varint());
     site.counted(Refusal::BadCertificate, 1).await;
+    good.works().await;
 }
 
 #[tokio::test]
 async fn another_version_is_told_on_both_sides_which_one_is_spoken() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let identity = site.identity().await;
     let addr = site.listener.local_addr().to_string();
     let other = node::speak(b"framelane-lane/2", &addr, &identity, hello(1), node::Config::default());
@@ -159,11 +175,13 @@ async fn another_version_is_told_on_both_sides_which_one_is_spoken() {
     let refused = soon(site.try_dial(tls)).await;
     assert!(matches!(refused, Err(ConnectionError::ConnectionClosed(_))), "{refused:?}");
     site.counted(Refusal::Protocol, 3).await;
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_huge_credit_is_capped() {
     let site = site_with(Config { max_credit: 8, ..Config::default() });
+    let mut good = Good::at(&site).await;
     let mut rogue = site.rogue().await;
     let credit = Control::Credit { n: u32::MAX };
     write(&mut rogue.send, &credit, Bytes::new(), Limits::NO_BODY).await.unwrap();
@@ -178,11 +196,13 @@ async fn a_huge_credit_is_capped() {
     })
     .await;
     assert_eq!(accepted.unwrap().0.hello().credit, 8);
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_stranger_has_room_for_one_greeting_and_no_more() {
     let site = site();
+    let mut good = Good::at(&site).await;
     let identity = site.identity().await;
     let (_endpoint, connection) = site.dial(identity.tls(ALPN_LANE).unwrap()).await;
     let (mut send, _recv) = connection.open_bi().await.unwrap();
@@ -199,11 +219,13 @@ async fn a_stranger_has_room_for_one_greeting_and_no_more() {
     // What it could send is its window and what lay in its own buffers.
     assert!(soon(flood).await.unwrap() < 8 << 20);
     site.counted(Refusal::Violation, 1).await;
+    good.works().await;
 }
 
 #[tokio::test]
 async fn a_control_message_that_trickles_in_is_silence() {
     let site = site_with(Config { heartbeat: std::time::Duration::from_millis(200), ..Config::default() });
+    let mut good = Good::at(&site).await;
     let mut rogue = site.rogue().await;
     let mut send = rogue.send;
     let trickle = tokio::spawn(async move {
@@ -218,7 +240,79 @@ async fn a_control_message_that_trickles_in_is_silence() {
         }
     });
     assert_eq!(soon(rogue.events.next()).await, Event::Closed(Closed::Silent));
+    good.works().await;
     soon(trickle).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_none_of_its_long_answers_is_cut_off() {
+    const LONG: u32 = 60 << 20;
+    let site = site();
+    let mut good = Good::at(&site).await;
+    let mut rogue = site.rogue().await;
+    let (mut pending, mut open) = (Vec::new(), Vec::new());
+    for n in 1..=5 {
+        // Each alone, and answers to several on one stream.
+        pending.push(match n % 2 {
+            0 => tokio::spawn(rogue.peer.hand_out(job(n), Message::default())).boxed(),
+            _ => {
+                let mut batch = rogue.peer.hand_out_batch(vec![(job(n), Message::default())]);
+                tokio::spawn(async move { batch.next().await.unwrap().remove(0).1 }).boxed()
+            }
+        });
+        let (mut send, recv) = rogue.stream().await;
+        let result = AnswerResult::Ok(Bytes::new());
+        let head = AnswerHead { ticket: job(n).ticket, result, timings: Timings::default() };
+        let head = encode_cbor(&head, Limits::HEAD).unwrap();
+        frame(&mut send, [head.len() as u32, LONG], &[&head[..], &[0; 1000]].concat()).await;
+        open.push((send, recv));
+        if n < 5 {
+            soon(async {
+                while rogue.peer.0.reading.now() < n as usize * LONG as usize {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+            good.works().await;
+        }
+    }
+    assert!(matches!(rogue.closed().await, Closed::Violation(why) if why.contains("long bodies")));
+    assert_eq!(code(&rogue.connection).await, Code::Violation.varint());
+    for pending in pending {
+        assert_eq!(soon(pending).await.unwrap(), Err(HandOutError::LaneClosed));
+    }
+    assert_eq!(rogue.peer.0.reading.now(), 0, "what was begun is given up");
+    site.counted(Refusal::Violation, 1).await;
+    good.works().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_with_many_long_answers_at_once_is_not_cut_off() {
+    // So many that they are more, all together, than may be under way.
+    let (longest, many) = (2 << 20, 80);
+    let limits = Limits { body: longest, ..Limits::default() };
+    let site = site_with(Config { limits, ..Config::default() });
+    let (identity, addr) = (site.identity().await, site.listener.local_addr().to_string());
+    let connecting = node::connect(&addr, &identity, hello(many), node::Config::default());
+    let (accepted, connected) = soon(async { tokio::join!(site.listener.accept(), connecting) }).await;
+    let ((peer, _events), (_node, mut jobs)) = (accepted.unwrap(), connected.unwrap());
+    let pending: Vec<_> =
+        (0..many).map(|n| tokio::spawn(peer.hand_out(job(n.into()), Message::default()))).collect();
+    let mut replies = Vec::new();
+    while replies.len() < many as usize {
+        match soon(jobs.next()).await {
+            node::Event::Jobs(jobs) => replies.extend(jobs.into_iter().map(|job| job.reply)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let long = Bytes::from(vec![7; longest]);
+    for reply in replies {
+        reply.send(Ok(Message { head: Bytes::new(), body: long.clone() }), Timings::default());
+    }
+    for pending in pending {
+        assert_eq!(soon(pending).await.unwrap().unwrap().result.unwrap().body, long);
+    }
+    assert_eq!(peer.0.reading.now(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

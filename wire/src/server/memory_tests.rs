@@ -2,10 +2,10 @@
 
 use quinn::{Connection, Endpoint, RecvStream, SendStream};
 
-use super::tests::{LOOPBACK, Site, code, hasty, job, site, soon};
-use super::{Event, HandOutError};
+use super::tests::{LOOPBACK, Site, code, frame, hasty, job, site, soon};
+use super::{Event, HandOut, HandOutError, Refusal};
 use crate::close::{Closed, Code};
-use crate::framing::Limits;
+use crate::framing::{Limits, encode_cbor};
 use crate::memory::{self, PAGE, Window};
 use crate::protocol::{
     ALPN_LANE, Control, Hello, JobHead, MemoryOffer, Place, SHARED_MEMORY, Taken, Welcome,
@@ -53,6 +53,28 @@ async fn a_worker_that_does_not_say_whether_it_has_it_is_let_go() {
     let worker = offered(&site).await;
     assert_eq!(code(&worker.connection).await, Code::NoHello.varint());
     assert!(memory::accept(&worker.offer).await.is_err(), "the offer is withdrawn");
+}
+
+#[tokio::test]
+async fn who_comes_without_the_secret_is_counted_and_the_worker_has_its_memory_all_the_same() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let site = site();
+    let mut worker = offered(&site).await;
+    for n in 1..=3 {
+        let socket = format!("\0{}", worker.offer.socket);
+        let mut stranger = soon(tokio::net::UnixStream::connect(socket)).await.unwrap();
+        // Right but for the first byte.
+        let mut shown = worker.offer.secret.to_vec();
+        shown[0] ^= 1;
+        stranger.write_all(&shown).await.unwrap();
+        assert_eq!(soon(stranger.read(&mut [0])).await.unwrap(), 0);
+        site.counted(Refusal::SharedMemory, n).await;
+    }
+    soon(memory::accept(&worker.offer)).await.unwrap();
+    say(&mut worker.send, true).await;
+    let (peer, _events) = soon(site.listener.accept()).await.unwrap();
+    assert!(peer.shares_memory());
+    assert_eq!(site.listener.refusals().total(), 3, "and nothing else was");
 }
 
 #[tokio::test]
@@ -132,7 +154,7 @@ async fn a_worker_ends_the_connection_over_a_file_that_was_not_offered() {
     for asked in [true, false] {
         let real = memory::Offer::new(4 * PAGE).unwrap();
         let offer = MemoryOffer { size: 8 * PAGE, ..real.told() };
-        let handing = tokio::spawn(async move { real.hand_over().await });
+        let handing = tokio::spawn(async move { real.hand_over(|_| ()).await });
         let (endpoint, rogue) = greeted(&site, Some(offer)).await;
         let addr = endpoint.local_addr().unwrap().to_string();
         let server = tokio::spawn(rogue.greet());
@@ -142,6 +164,42 @@ async fn a_worker_ends_the_connection_over_a_file_that_was_not_offered() {
         assert_eq!(code(&server.await.unwrap().0).await, Code::Violation.varint());
         handing.abort();
     }
+}
+
+/// Not about memory that is shared, but the server is the same.
+#[tokio::test]
+async fn a_worker_ends_the_connection_over_long_jobs_that_do_not_end() {
+    const LONG: u32 = 60 << 20;
+    let site = site();
+    let (endpoint, rogue) = greeted(&site, None).await;
+    let addr = endpoint.local_addr().unwrap().to_string();
+    let server = tokio::spawn(rogue.greet());
+    let config = node::Config::default();
+    let (node, mut jobs) = soon(node::connect(&addr, &site.identity().await, hello(), config)).await.unwrap();
+    let (connection, _send, _recv) = server.await.unwrap();
+    let mut open = Vec::new();
+    for n in 1..=5 {
+        let HandOut { ticket, key, .. } = job(n);
+        let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place: None };
+        let head = encode_cbor(&head, Limits::HEAD).unwrap();
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        frame(&mut send, [head.len() as u32, LONG], &[&head[..], &[0; 1000]].concat()).await;
+        open.push((send, recv));
+        if n < 5 {
+            soon(async {
+                while node.held() < n as usize {
+                    tokio::task::yield_now().await;
+                }
+            })
+            .await;
+        }
+    }
+    let closed = soon(jobs.next()).await;
+    assert!(
+        matches!(&closed, node::Event::Closed(Closed::Violation(why)) if why.contains("long bodies")),
+        "{closed:?}"
+    );
+    assert_eq!(code(&connection).await, Code::Violation.varint());
 }
 
 #[tokio::test]
@@ -159,7 +217,7 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
     ] {
         let real = memory::Offer::new(size).unwrap();
         let offer = shares.then(|| real.told());
-        let handing = tokio::spawn(async move { real.hand_over().await.map(|()| real) });
+        let handing = tokio::spawn(async move { real.hand_over(|_| ()).await.map(|()| real) });
         let (endpoint, rogue) = greeted(&site, offer).await;
         let addr = endpoint.local_addr().unwrap().to_string();
         let server = tokio::spawn(rogue.greet());

@@ -18,6 +18,7 @@ use crate::framing::Limits;
 use crate::memory::Arena;
 use crate::protocol::{Control, Hello, HelloKey, MAX_KEYS, cut};
 use crate::stream::FrameReader;
+use crate::under_way::{Reading, Sending};
 
 /// What a worker says on its own account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,6 +55,9 @@ pub(super) struct Shared {
     max_credit: u32,
     pub(super) table: Table,
     pub(super) goodput: Goodput,
+    /// Long bodies of jobs, and of answers.
+    pub(super) sending: Sending,
+    pub(super) reading: Reading,
     /// What is shared with the worker; the driver owns it, so that it ends with the connection.
     pub(super) memory: Weak<Arena>,
     control: mpsc::Sender<Control>,
@@ -102,6 +106,8 @@ pub(super) fn new(
         max_credit,
         table,
         goodput: Goodput::default(),
+        sending: Sending::new(),
+        reading: Reading::new(limits.body),
         memory: memory.as_ref().map(Arc::downgrade).unwrap_or_default(),
         control,
         away: AtomicBool::new(false),

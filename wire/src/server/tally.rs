@@ -41,13 +41,16 @@ pub enum Refusal {
     Violation,
     /// As many workers as may be are connected.
     Full,
+    /// Somebody came for the memory that is shared with a worker on this host, and runs as another user or
+    /// does not know its secret. The worker's connection goes on, with all bodies on its streams.
+    SharedMemory,
     /// This end was at fault, such as with files that it could not read.
     Trouble,
 }
 
 impl Refusal {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Crowded,
         Self::Handshake,
         Self::Slow,
@@ -63,6 +66,7 @@ impl Refusal {
         Self::UsedUpToken,
         Self::Violation,
         Self::Full,
+        Self::SharedMemory,
         Self::Trouble,
     ];
 
@@ -84,6 +88,7 @@ impl Refusal {
             Self::UsedUpToken => "used_up_token",
             Self::Violation => "violation",
             Self::Full => "full",
+            Self::SharedMemory => "shared_memory",
             Self::Trouble => "trouble",
         }
     }

@@ -114,7 +114,7 @@ impl Rogue {
         }
     }
 
-    async fn stream(&self) -> (SendStream, RecvStream) {
+    pub(super) async fn stream(&self) -> (SendStream, RecvStream) {
         soon(self.connection.accept_bi()).await.unwrap()
     }
 }
@@ -127,7 +127,7 @@ pub(super) async fn code(connection: &Connection) -> VarInt {
     }
 }
 
-async fn frame(stream: &mut SendStream, lengths: [u32; 2], content: &[u8]) {
+pub(super) async fn frame(stream: &mut SendStream, lengths: [u32; 2], content: &[u8]) {
     let prefix = lengths.map(u32::to_be_bytes).concat();
     stream.write_all(&prefix).await.unwrap();
     stream.write_all(content).await.unwrap();
@@ -184,6 +184,7 @@ async fn a_servers_certificate_is_no_workers() {
     let (_endpoint, connection) = site.dial(tls).await;
     let closed = soon(connection.closed()).await;
     assert!(matches!(closed, ConnectionError::ConnectionClosed(_)), "{closed}");
+    site.counted(Refusal::BadCertificate, 1).await;
 }
 
 #[tokio::test]
@@ -226,6 +227,7 @@ async fn an_enrolment_that_never_asks_is_let_go() {
     let tls = tls::enrolling(site.authority.fingerprint()).unwrap();
     let (_endpoint, silent) = site.dial(tls).await;
     assert_eq!(code(&silent).await, Code::NoHello.varint());
+    site.counted(Refusal::Slow, 1).await;
 }
 
 #[tokio::test]
@@ -237,6 +239,7 @@ async fn a_full_server_says_so() {
     let hello = Hello { name: "w".into(), keys: vec![], credit: 1, capabilities: vec![] };
     let second = soon(crate::node::connect(&addr, &identity, hello, Default::default())).await;
     assert!(matches!(second, Err(crate::node::ConnectError::Busy(_))), "{second:?}");
+    site.counted(Refusal::Full, 1).await;
 }
 
 #[tokio::test]
