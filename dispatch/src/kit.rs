@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use queue::{Key, WorkerId};
 use wire::Factory;
-use wire::identity::AuthorityError;
+use wire::identity::{AuthorityError, HoldError};
 use wire::server::BindError;
 
 use crate::lane::local;
@@ -43,6 +43,9 @@ pub enum Error {
     /// Nobody can be let in.
     #[error(transparent)]
     Authority(#[from] AuthorityError),
+    /// Another coordinator serves with its folder.
+    #[error(transparent)]
+    Hold(#[from] HoldError),
     /// It cannot listen.
     #[error(transparent)]
     Bind(#[from] BindError),

@@ -165,6 +165,12 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
         good(&state, &["revoke", &id], "");
         let revoked = elsewhere(&["submit", "reverse", "--json", "\"xy\""], &identity, &client);
         assert!(!revoked.status.success(), "{revoked:?}");
+        let revoked = String::from_utf8_lossy(&revoked.stderr).into_owned();
+        assert!(revoked.contains("revoked") && revoked.contains("used up"), "{revoked}");
+        // As it says: with a new token, and the file stays where it is.
+        let new = good(&state, &["token", "--role", "client"], "");
+        let again = elsewhere(&["submit", "reverse", "--json", "\"xy\""], &identity, &new);
+        assert_eq!(String::from_utf8_lossy(&again.stdout).trim(), "\"yx\"", "{again:?}");
 
         good(&state, &["stop"], "");
         assert!(serving.0.wait().expect("it ends").success());
@@ -173,6 +179,28 @@ async fn a_coordinator_serves_a_shell_and_stops_when_it_is_told() {
     let folder = test.await.expect("all of it");
     tokio::time::timeout(Duration::from_secs(20), working).await.expect("told").expect("no panic");
     drop(folder);
+}
+
+#[test]
+fn a_folder_has_one_coordinator_at_a_time_and_the_next_one_after_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let state = folder.path().join("state");
+    let (mut first, address) = serve(&state);
+    let second = run(&state, &["serve", "--bind", "127.0.0.1:0"], "");
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert!(!second.status.success(), "{said}");
+    let pid = format!("process {}", first.0.id());
+    assert!(said.contains(&pid) && said.contains(&state.display().to_string()), "{said}");
+    // What the first one said of itself still holds.
+    assert_eq!(std::fs::read_to_string(state.join("address")).expect("it is there").trim(), address);
+    good(&state, &["status"], "");
+
+    // However it ends.
+    first.0.kill().expect("it lives");
+    first.0.wait().expect("it ends");
+    std::fs::remove_file(state.join("address")).expect("it is there");
+    let (_third, _) = serve(&state);
+    good(&state, &["status"], "");
 }
 
 #[test]

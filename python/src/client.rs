@@ -11,10 +11,10 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use queue::Key;
 use tokio::runtime::{Builder, Runtime};
-use wire::client::{self, Config, Raw, Submitted, Unanswered, Wishes};
+use wire::client::{Config, Raw, Seat, Submitted, Unanswered, Wishes};
 use wire::identity::Token;
 
-use crate::error::{Error, NotAdmitted};
+use crate::error::{self, Error};
 use crate::run::{check_server, task_name};
 use crate::{read, write};
 
@@ -105,18 +105,10 @@ impl Pusher {
         let runtime =
             runtime.map_err(|error| Error::new_err(format!("no threads can be started: {error}")))?;
         let threads = Arc::new(Threads(Some(runtime)));
-        let config = Config {
-            wishes,
-            reconnect: asking.reconnect,
-            keep: Some(asking.identity.clone()),
-            ..Config::new(&asking.name)
-        };
+        let config = Config { wishes, reconnect: asking.reconnect, ..Config::new(&asking.name) };
         let connecting = async {
-            let Asking { server, name, identity, .. } = &asking;
-            let identity = client::enrolled(server, token.as_ref(), name, identity).await;
-            let identity = identity.map_err(|error| NotAdmitted::new_err(error.to_string()))?;
-            let connected = client::connect(server, identity, config).await;
-            connected.map_err(|error| Error::new_err(error.to_string()))
+            let seat = Seat::new(&asking.server, &asking.name, &asking.identity).token(token);
+            seat.connect(config).await.map_err(|error| error::entry(&error))
         };
         // Nothing is pushed whose answers come in a stream.
         let (raw, _) = threads.wait_long(py, connecting)??;
@@ -131,7 +123,7 @@ impl Pusher {
             .map_err(|why| PyTypeError::new_err(format!("a job of {task} cannot be sent: {why}")))?;
         let raw = self.raw()?;
         let submitted = self.threads.wait_long(py, raw.submit(&key, message))?;
-        let submitted = submitted.map_err(|error| Error::new_err(error.to_string()))?;
+        let submitted = submitted.map_err(|error| error::submit(&error))?;
         Ok(Answer { threads: Arc::clone(&self.threads), state: Mutex::new(State::Coming(submitted)) })
     }
 

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use worker::broker::{Kind, Url};
 use worker::identity::{Papers, Seat, SeatError, Token};
-use worker::{Host, Registry, broker, host, node};
+use worker::{Host, Registry, broker, host, node, watchdog};
 
 use crate::error::{self, Error};
 use crate::function::Function;
@@ -80,6 +80,17 @@ pub(crate) struct Ways {
     credit: Option<NonZeroU32>,
     reconnect: bool,
     shared_memory: bool,
+    hang_after: f64,
+}
+
+impl Ways {
+    /// None: nobody looks for jobs that hang.
+    fn hang_after(&self) -> PyResult<Option<Duration>> {
+        let after = Duration::try_from_secs_f64(self.hang_after).map_err(|_| {
+            PyValueError::new_err(format!("hang_after={}: a number of seconds, 0 for never", self.hang_after))
+        })?;
+        Ok(Some(after).filter(|after| !after.is_zero()))
+    }
 }
 
 /// A task as it was registered.
@@ -135,6 +146,7 @@ pub(crate) fn work(
     on_end: Py<PyAny>,
 ) -> PyResult<Run> {
     let (admission, brokers) = (place.admission()?, place.brokers()?);
+    let hang_after = ways.hang_after()?;
     let registry = registry(py, tasks)?;
     let admission = admission.map(|(server, seat, token)| {
         let defaults = node::Config::new(server, &place.name);
@@ -162,12 +174,20 @@ pub(crate) fn work(
                 broker::run(&broker, host, stop).await.map_err(|error| error::run(&error))
             });
         }
-        let mut worked = Ok(());
-        while worked.is_ok()
-            && let Some(ended) = serving.join_next().await
-        {
-            worked = ended.unwrap_or_else(|panic| Err(Error::new_err(panic.to_string())));
-        }
+        let working = async {
+            let mut worked = Ok(());
+            while worked.is_ok()
+                && let Some(ended) = serving.join_next().await
+            {
+                worked = ended.unwrap_or_else(|panic| Err(Error::new_err(panic.to_string())));
+            }
+            worked
+        };
+        let worked = tokio::select! {
+            worked = working => worked,
+            // None of this takes the interpreter, which may be what hangs.
+            hung = watchdog::watch_if(&host, hang_after) => watchdog::end(&hung),
+        };
         serving.shutdown().await;
         quiet(host).await;
         worked

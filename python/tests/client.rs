@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use support::{Worker, file};
-use wire::identity::{Authority, Role, TokenOptions};
+use wire::identity::{Authority, Identity, Role, TokenOptions};
 use wire::pushed::NoAnswer;
 use wire::server::{Clients, Config, Listener, Pushing, Replies, Reply, Submits};
 use wire::{Cbor, Message, decode, encode};
@@ -43,6 +43,13 @@ impl Desk {
     fn token(&self) -> String {
         let options = TokenOptions { expires_in: Duration::from_secs(600), uses: NonZeroU32::MIN };
         self.authority.token_for(Role::Client, options).unwrap().to_string()
+    }
+
+    /// Lets a client in no more.
+    fn revoke(&self, name: &str) {
+        let identity = self.folder.path().join(name).join("framelane-client-state/client.pem");
+        let known = self.authority.revoke(Identity::load(identity).unwrap().worker()).unwrap();
+        assert!(known.is_some());
     }
 
     fn client(&self, name: &str, args: &[&str]) -> Worker {
@@ -82,7 +89,8 @@ async fn answer(mut submits: Submits, mut replies: Replies) {
 fn done(task: &str, job: Message) -> Option<Reply> {
     match task {
         "echo" => Some(Ok(job)),
-        "fails" => Some(Err((NoAnswer::Failed, "no luck".into()))),
+        "odd" if decode::<Cbor<u64>>(job.clone()).unwrap().0 % 2 == 1 => Some(Ok(job)),
+        "odd" | "fails" => Some(Err((NoAnswer::Failed, "no luck".into()))),
         "wordcount" => {
             let mut counts = BTreeMap::<String, u64>::new();
             for word in decode::<Cbor<String>>(job).unwrap().0.split_whitespace() {
@@ -101,6 +109,46 @@ async fn jobs_are_pushed_and_their_answers_come_in_order() {
     let mut client = desk.client("client", &[program.to_str().unwrap(), "all"]);
     assert!(client.ended().await.success(), "{}", client.log());
     assert_eq!(client.out(), "over\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_not_let_in_is_told_whether_another_token_helps() {
+    let desk = Desk::new();
+    let program = file("workers/client.py");
+    let enter = async |name: &str, addr: &str, token: &str| {
+        let args = [program.to_str().unwrap(), "enters"];
+        let mut client = Worker::start(&desk.folder.path().join(name), &args, addr, token);
+        assert!(client.ended().await.success(), "{}", client.log());
+        client.out()
+    };
+    let said = enter("stranger", &desk.addr, "").await;
+    assert!(said.starts_with("NotAdmitted: ") && said.contains("token --role client"), "{said}");
+    let worker = desk.authority.token(TokenOptions::default()).unwrap().to_string();
+    let said = enter("worker", &desk.addr, &worker).await;
+    assert!(said.starts_with("NotAdmitted: ") && said.contains("another role and no client"), "{said}");
+    // A name that cannot be one costs no time.
+    let nowhere = format!("{}:4434", "x".repeat(64));
+    let said = enter("lost", &nowhere, &desk.token()).await;
+    assert!(said.starts_with("Error: ") && said.contains("has no address"), "{said}");
+
+    assert_eq!(enter("revoked", &desk.addr, &desk.token()).await, "in\n");
+    let said = enter("revoked", &nowhere, "").await;
+    assert!(said.starts_with("Error: ") && said.contains("has no address"), "{said}");
+    desk.revoke("revoked");
+    let said = enter("revoked", &desk.addr, "").await;
+    assert!(said.starts_with("NotAdmitted: ") && said.contains("enrol again with a new token"), "{said}");
+    assert_eq!(enter("revoked", &desk.addr, &desk.token()).await, "in\n");
+    assert_eq!(enter("revoked", &desk.addr, "").await, "in\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_revoked_is_told_that_another_token_helps() {
+    let desk = Desk::new();
+    let program = file("workers/client.py");
+    let mut client = desk.client("revoked", &[program.to_str().unwrap(), "revoked"]);
+    client.says("connected\n").await;
+    desk.revoke("revoked");
+    assert!(client.ended().await.success(), "{}", client.log());
 }
 
 #[tokio::test(flavor = "multi_thread")]

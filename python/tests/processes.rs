@@ -12,10 +12,13 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use queue::Policy;
-use support::{Site, WITHIN};
+use support::{Site, WITHIN, attempts};
 use wire::Cbor;
+use wire::identity::{Role, TokenOptions};
 
 task!(ProcessId, "pid", Cbor<f64>, Cbor<i32>);
+task!(Hang, "hang", Cbor<String>, Cbor<i32>);
+task!(Meet, "meet", Cbor<()>, Cbor<String>);
 
 /// Process ids of all processes that answer.
 async fn pids(site: &Site, count: usize) -> BTreeSet<i32> {
@@ -158,6 +161,68 @@ async fn no_process_outlives_a_parent_that_is_killed() {
     site.until(|lanes| lanes.is_empty()).await;
 }
 
+/// The file that the first job which hangs leaves behind.
+fn mark(site: &Site) -> Cbor<String> {
+    Cbor(site.folder.path().join("mark").to_str().unwrap().to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_hangs_with_the_whole_interpreter_ends_its_process() {
+    let site = Site::new().await;
+    let args = ["-m", "framelane", "serve", "tasks", "--hang-after", "0.5"];
+    let mut worker = site.python("hangs", &args);
+    site.joined(&mut worker, 1).await;
+    let mut flow = site.open::<Hang>(attempts(1)).await;
+    flow.send(mark(&site)).await;
+    assert_eq!(worker.ended().await.code(), Some(86), "{}", worker.log());
+    assert!(worker.log().contains("it hangs"), "{}", worker.log());
+    assert!(flow.next().await.answer.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_processes_the_one_that_hangs_is_started_again_and_its_job_is_done_elsewhere() {
+    let site = Site::new().await;
+    let args = ["-m", "framelane", "serve", "tasks", "--processes", "2", "--hang-after", "0.5"];
+    let mut worker = site.python("hangs", &args);
+    site.joined(&mut worker, 2).await;
+    let before = site.lanes().await;
+    assert!(site.ask::<Hang>(mark(&site)).await.0 > 0);
+    let is_new = |lane: &support::View| before.iter().all(|known| known.lane != lane.lane);
+    site.until(|lanes| lanes.len() == 2 && lanes.iter().any(is_new)).await;
+    assert!(worker.log().contains("ended since a job hung: it is started again"), "{}", worker.log());
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ended().await.code(), Some(0), "{}", worker.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_threads_of_one_process_wait_at_once() {
+    let site = Site::new().await;
+    let mut worker = site.python("threads", &["-m", "framelane", "serve", "tasks:meet", "--threads", "2"]);
+    site.joined(&mut worker, 1).await;
+    let mut flow = site.open::<Meet>(attempts(1)).await;
+    for _ in 0..2 {
+        flow.send(Cbor(())).await;
+    }
+    for _ in 0..2 {
+        // Each waits for the other in Python.
+        assert_eq!(flow.next().await.answer, Some(Cbor("met".to_owned())), "{}", worker.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_is_connected_as_it_was_told_and_ends_with_its_connection() {
+    let site = Site::new().await;
+    let ways = ["--once", "--credit", "3", "--no-shared-memory"];
+    let mut worker = site.python("once", &[&["-m", "framelane", "serve", "tasks"], &ways[..]].concat());
+    site.joined(&mut worker, 1).await;
+    let lanes = site.lanes().await;
+    assert_eq!((lanes[0].credit, lanes[0].label.shared_memory), (3, false));
+    site.listener.close().await;
+    assert_eq!(worker.ended().await.code(), Some(1), "{}", worker.log());
+    let log = worker.log();
+    assert!(log.contains("the server stops") && !log.contains("connecting again"), "{log}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_command_line_serves_a_module_or_some_of_its_tasks() {
     let site = Site::new().await;
@@ -183,12 +248,17 @@ async fn who_cannot_be_let_in_is_told_what_to_do() {
         ("module", &["-m", "framelane", "serve", "nowhere"], 1, "No module named 'nowhere'"),
         ("server", &["-m", "framelane", "serve", "tasks", "--server", "here"], 1, "give it as HOST:PORT"),
         ("token", &["-m", "framelane", "serve", "tasks", "--token", "fl1_x"], 1, "the token is damaged"),
+        ("hang", &["-m", "framelane", "serve", "tasks", "--hang-after", "-1"], 1, "0 for never"),
     ] {
         let mut worker = site.python(name, args);
         assert_eq!(worker.ended().await.code(), Some(code), "{}", worker.log());
         assert!(worker.log().contains(said), "{name}: {}", worker.log());
         is_quiet(&worker.log().replace("ModuleNotFoundError", ""));
     }
+    let clients = site.authority.token_for(Role::Client, TokenOptions::default()).unwrap().to_string();
+    let mut client = site.python("client", &["-m", "framelane", "serve", "tasks", "--token", &clients]);
+    assert_eq!(client.ended().await.code(), Some(77), "{}", client.log());
+    assert!(client.log().contains("another role and no worker"), "{}", client.log());
     // A token that was used up by another.
     let token = site.token();
     let mut first = site.python("first", &["-m", "framelane", "serve", "tasks", "--token", &token]);

@@ -5,7 +5,7 @@
 network="check the network and the registry, then run this again: nothing that is already there is fetched twice"
 python=$assets/.venv/bin/python
 
-# make_venv demo|test|package|bench: the Python that converts models, with the packages pinned in scripts/lib/*.txt.
+# make_venv demo|test|package|types|bench: the Python that converts models, with the packages pinned in scripts/lib/*.txt.
 make_venv() {
     local pinned=scripts/lib/python-$1.txt made
     made=$(recipe "$pinned" "$(python3 --version 2>&1)")

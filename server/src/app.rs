@@ -11,6 +11,7 @@ use models::Zoo;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use wire::identity::Hold;
 
 use crate::backend::Backend;
 use crate::config::Config;
@@ -33,6 +34,8 @@ pub struct App {
     http: std::net::SocketAddr,
     /// Cancelled by whoever may end it over HTTP.
     asked: CancellationToken,
+    /// Given back before whoever waits for the end hears of it, and may start the next one.
+    _hold: Hold,
     /// Removed last, since its end tells that all has ended.
     _control: Control,
 }
@@ -62,6 +65,7 @@ impl App {
     pub async fn start(config: Config) -> anyhow::Result<App> {
         config.check()?;
         media::check()?;
+        let hold = Hold::take(&config.state).context("--state")?;
         // Ports first: a taken one is the likeliest trouble, and costs nothing to find.
         let http = listen(&config)?;
         let rtsp = rtsp::Server::bind(config.rtsp).context("rtsp (--rtsp, FRAMELANE_RTSP)")?;
@@ -107,6 +111,7 @@ impl App {
             web,
             http: address,
             asked,
+            _hold: hold,
             _control: control,
         })
     }

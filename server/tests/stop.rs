@@ -68,6 +68,12 @@ fn a_server_is_stopped_by_who_can_read_its_state_folder() {
     assert!(ask(&address, "POST /api/v1/shutdown").starts_with("HTTP/1.1 401"));
     assert!(server.0.try_wait().expect("a child").is_none(), "it runs on");
 
+    // A second one would leave `stop` without a word to the first.
+    let second = ["serve", "--state", "state", "--http", address.as_str()];
+    let second = framelane().current_dir(folder.path()).args(second).output();
+    let second = String::from_utf8_lossy(&second.expect("it starts").stderr).into_owned();
+    assert!(second.contains("state: ") && second.contains(&format!("process {}", server.0.id())), "{second}");
+
     let stopped = stop(folder.path());
     assert!(stopped.status.success(), "{}", String::from_utf8_lossy(&stopped.stderr));
     assert!(!file.exists(), "the server has ended, so that its file is gone");

@@ -7,7 +7,7 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
-use framelane_wire::client::{self, Client, Id, Raw, RawAnswers, SubmitError, Unanswered};
+use framelane_wire::client::{self, Client, Id, Raw, RawAnswers, Seat, SubmitError, Unanswered};
 use framelane_wire::framing::Limits;
 use framelane_wire::identity::{Role, TokenOptions};
 use framelane_wire::pushed::NoAnswer;
@@ -29,11 +29,9 @@ fn config(clients: Clients) -> Config {
 async fn join(site: &Site, config: client::Config) -> (Raw, RawAnswers, Caller, Submits, Replies) {
     let token = site.authority.token_for(Role::Client, TokenOptions::default()).unwrap();
     let path = site.dir.path().join(format!("client-{}.pem", token));
-    let identity = soon(client::enrolled(&site.addr(), Some(&token), "c", &path)).await.unwrap();
-    let addr = site.addr();
+    let seat = Seat::new(site.addr(), "c", path).token(Some(token));
     let (connected, accepted) =
-        soon(async { tokio::join!(client::connect(&addr, identity, config), site.listener.accept_client()) })
-            .await;
+        soon(async { tokio::join!(seat.connect(config), site.listener.accept_client()) }).await;
     let ((raw, answers), (caller, submits, replies)) = (connected.unwrap(), accepted.unwrap());
     (raw, answers, caller, submits, replies)
 }
@@ -309,14 +307,8 @@ async fn two_clients_share_an_identity_and_a_file_is_enrolled_once() {
     let site = Site::new(config(CLIENTS));
     let options = TokenOptions { uses: NonZeroU32::MIN, ..TokenOptions::default() };
     let token = site.authority.token_for(Role::Client, options).unwrap();
-    let path = site.dir.path().join("client.pem");
-    let mut ids = Vec::new();
-    for _ in 0..2 {
-        let identity = soon(client::enrolled(&site.addr(), Some(&token), "c", &path)).await.unwrap();
-        ids.push(identity.worker());
-        let (raw, _answers) = soon(client::connect(&site.addr(), identity, once())).await.unwrap();
-        soon(site.listener.accept_client()).await.unwrap();
-        drop(raw);
-    }
-    assert_eq!(ids[0], ids[1]);
+    let seat = Seat::new(site.addr(), "c", site.dir.path().join("client.pem")).token(Some(token));
+    let (first, _answers) = soon(seat.connect(once())).await.unwrap();
+    let (second, _answers) = soon(seat.connect(once())).await.unwrap();
+    assert_eq!(first.client(), second.client());
 }

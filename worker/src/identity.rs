@@ -196,13 +196,7 @@ impl SeatError {
     pub fn needs_token(&self) -> bool {
         match self {
             SeatError::Identity(error) => matches!(error, IdentityError::Missing { .. }),
-            SeatError::Enrol(error) => matches!(
-                error,
-                EnrolError::WrongToken
-                    | EnrolError::ExpiredToken
-                    | EnrolError::UsedUpToken
-                    | EnrolError::WrongAuthority { .. }
-            ),
+            SeatError::Enrol(error) => error.needs_token(),
             SeatError::Stopped => false,
         }
     }

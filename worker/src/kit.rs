@@ -51,8 +51,6 @@ pub use profile::{Profile, ProfileError, Profiling};
 /// Ended since the server does not let this worker in, and a person must give it another token: to be
 /// started again would not help. As `EX_NOPERM` of sysexits.h.
 const NOT_ADMITTED: u8 = 77;
-/// Ended since a job hung: to be started again.
-const HUNG: i32 = 86;
 
 /// A worker program, made of its command line.
 #[derive(Debug)]
@@ -186,7 +184,7 @@ impl Program {
         let host = Arc::new(host);
         let worked = tokio::select! {
             worked = self.work(admission, &host, &stop) => worked,
-            hung = watch(&host, self.args.hang_after()) => end_hung(&hung),
+            hung = watchdog::watch_if(&host, self.args.hang_after()) => watchdog::end(&hung),
         };
         quiet(host).await;
         worked
@@ -267,23 +265,6 @@ async fn quiet(host: Arc<Host>) {
         // What takes longer hangs, and ends with the process, however that looks.
         let _ = tokio::time::timeout(AT_MOST, closed).await;
     }
-}
-
-async fn watch(host: &Host, after: Option<Duration>) -> watchdog::Hung {
-    match after {
-        Some(after) => watchdog::watch(host, after).await,
-        None => std::future::pending().await,
-    }
-}
-
-fn end_hung(hung: &watchdog::Hung) -> ! {
-    tracing::error!("{hung}: it hangs, ending this process with {HUNG}");
-    // A hung thread can hold what the libraries' exit handlers wait for.
-    std::thread::spawn(|| {
-        std::thread::sleep(Duration::from_secs(2));
-        std::process::abort();
-    });
-    std::process::exit(HUNG)
 }
 
 /// The name under which this program was started.

@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use crate::host::{Host, Running};
 
+/// The code with which a process ends since a job hung: to be started again.
+pub const HUNG: i32 = 86;
+
 /// A job that takes longer than any should.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hung(pub Running);
@@ -30,4 +33,23 @@ pub async fn watch(host: &Host, after: Duration) -> Hung {
             return Hung(running);
         }
     }
+}
+
+/// As [`watch`], where hung jobs are looked for at all.
+pub async fn watch_if(host: &Host, after: Option<Duration>) -> Hung {
+    match after {
+        Some(after) => watch(host, after).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends this process with [`HUNG`].
+pub fn end(hung: &Hung) -> ! {
+    tracing::error!("{hung}: it hangs, ending this process with {HUNG}");
+    // A hung thread can hold what the libraries' exit handlers wait for.
+    std::thread::spawn(|| {
+        std::thread::sleep(Duration::from_secs(2));
+        std::process::abort();
+    });
+    std::process::exit(HUNG)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use queue::Key;
 use tokio_util::sync::CancellationToken;
-use wire::identity::Authority;
+use wire::identity::{Authority, Hold};
 use wire::server::Clients;
 
 use super::Error;
@@ -104,6 +104,8 @@ impl Serve {
         let keys: Vec<Key> = keys.into_iter().collect();
         #[cfg(any(feature = "redis", feature = "amqp"))]
         let brokers = self.brokers.lanes(&keys)?;
+        // Until the end: a second one would put its address in the place of this one's.
+        let _hold = Hold::take(&folder)?;
         let authority = Authority::load_or_create(&folder)?;
         let mut config = Config::new(self.bind);
         config.wire.clients = Some(Clients { tasks: self.window.get(), ..Clients::default() });

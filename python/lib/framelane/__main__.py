@@ -27,6 +27,12 @@ def main() -> None:
     add("--credit", type=int, metavar="N", help="jobs handed out to each process at a time [as is useful]")
     add("--once", action="store_true", help="end when the connection is lost")
     add("--no-shared-memory", action="store_true", help="get all arrays over the network")
+    add(
+        "--hang-after",
+        type=float,
+        metavar="SECONDS",
+        help="end with 86 when a job takes longer; 0: never [FRAMELANE_WORKER_HANG_AFTER, or 30]",
+    )
     add("--log", metavar="FILTER", help="info, debug, or a filter [FRAMELANE_LOG, or info]")
     given = parser.parse_args()
     module, _, names = given.tasks.partition(":")
@@ -44,6 +50,7 @@ def main() -> None:
             credit=given.credit,
             reconnect=not given.once,
             shared_memory=not given.no_shared_memory,
+            hang_after=given.hang_after,
             log=given.log,
             tasks=names.split(",") if names else None,
         )

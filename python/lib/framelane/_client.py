@@ -65,7 +65,8 @@ class Client:
         """Connects.
 
         server: its address, HOST:PORT. Default: FRAMELANE_SERVER in the environment.
-        token: one for clients, to get in with the first time. Default: FRAMELANE_TOKEN.
+        token: one for clients, to get in with the first time, and where the server refuses what that was exchanged
+            for; `framelane-tasks token --role client` makes one. Default: FRAMELANE_TOKEN.
         name: what people see this client as. Default: this machine's name.
         state: the folder that keeps this client's identity. Default: framelane-client-state.
         reconnect: whether to connect again when the connection is lost, for as long as it takes.
@@ -75,6 +76,8 @@ class Client:
         answer_within: seconds that a worker may take over a task before another one gets it.
         worker: the id of the only worker that may get the tasks, as `framelane-tasks status` shows it.
         What is None is left to the server.
+
+        Raises NotAdmitted when only another token can help, and Error when it cannot connect for another reason.
         """
         server = server or os.environ.get("FRAMELANE_SERVER")
         if not server:
@@ -98,17 +101,32 @@ class Client:
         """One job, and its answer."""
         return self.submit(task, job).result(timeout)
 
-    def map(self, task: str, jobs: Iterable[Any], *, ahead: int = 256) -> Iterator[Any]:
-        """The answers to jobs, in their order; up to `ahead` jobs are under way. Raises at the first without one."""
+    def map(
+        self, task: str, jobs: Iterable[Any], *, ahead: int = 256, return_exceptions: bool = False
+    ) -> Iterator[Any]:
+        """The answers to jobs, in their order; up to `ahead` jobs are under way.
+
+        The first job without an answer raises `Unanswered`, and that ends it: those under way are cancelled. With
+        `return_exceptions` the exception comes in the place of the answer instead, and the others go on.
+        """
         if ahead < 1:
             raise ValueError("ahead is a number from 1 on")
         flying: collections.deque[Answer] = collections.deque()
+
+        def first() -> Any:
+            try:
+                return flying.popleft().result()
+            except Unanswered as error:
+                if return_exceptions:
+                    return error
+                raise
+
         for job in jobs:
             if len(flying) >= ahead:
-                yield flying.popleft().result()
+                yield first()
             flying.append(self.submit(task, job))
         while flying:
-            yield flying.popleft().result()
+            yield first()
 
     def close(self) -> None:
         """Takes no more jobs, and waits for the answers to those that were sent."""

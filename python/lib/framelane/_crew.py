@@ -18,6 +18,8 @@ logger = logging.getLogger("framelane")
 
 #: Ended since the server does not let this worker in: as the program framelane-worker does, and EX_NOPERM.
 NOT_ADMITTED = 77
+#: Ended since a job hung, which says nothing against how it began.
+HUNG = 86
 
 #: The first wait before a process that died is started again, which doubles up to the last.
 FIRST, LAST = 0.25, 5.0
@@ -62,8 +64,8 @@ class _Process:
         if code == NOT_ADMITTED:
             return NotAdmitted("the server does not let this worker in; the reason is above")
         lived = time.monotonic() - self.began
-        self.failures = 0 if lived > LIVED else self.failures + 1
-        how = f"by signal {-code}" if code < 0 else f"with code {code}"
+        self.failures = 0 if lived > LIVED or code == HUNG else self.failures + 1
+        how = f"by signal {-code}" if code < 0 else "since a job hung" if code == HUNG else f"with code {code}"
         if self.failures >= TRIES:
             return Error(f"process {self.number} of this worker ended {how}, {TRIES} times now; the reason is above")
         logger.error("process %d of this worker ended %s: it is started again", self.number, how)

@@ -6,10 +6,10 @@ class Bad(Exception):
     """Raised by a task: the job itself is at fault, and no other worker would fare better."""
 
 class Error(RuntimeError):
-    """This worker cannot go on, and the text says what to do."""
+    """This worker or client cannot go on, and the text says what to do."""
 
 class NotAdmitted(Error):
-    """The server does not let this worker in, and only another token can help."""
+    """The server does not let this worker or client in, and only another token can help."""
 
 class Body:
     """A job's bytes, read-only, as a buffer that needs no copy."""
@@ -58,6 +58,8 @@ class _Ways(Protocol):
     def reconnect(self) -> bool: ...
     @property
     def shared_memory(self) -> bool: ...
+    @property
+    def hang_after(self) -> float: ...
 
 def check_name(name: str) -> None: ...
 def log_to_stderr(filter: str) -> None: ...

@@ -34,6 +34,7 @@ class Ways:
     credit: int | None
     reconnect: bool
     shared_memory: bool
+    hang_after: float
 
 
 def serve(
@@ -49,13 +50,15 @@ def serve(
     credit: int | None = None,
     reconnect: bool = True,
     shared_memory: bool = True,
+    hang_after: float | None = None,
     log: str | None = None,
     tasks: Iterable[str] | None = None,
 ) -> None:
     """Serves the registered tasks until Ctrl-C, SIGTERM, or the server's word; then finishes what is in hand.
 
     server: its address for workers, HOST:PORT. Default: FRAMELANE_SERVER in the environment.
-    token: to get in with, the first time; `framelane workers token` makes one. Default: FRAMELANE_TOKEN.
+    token: one for workers, to get in with the first time, and where the server refuses what that was exchanged for;
+        `framelane workers token` makes one. Default: FRAMELANE_TOKEN.
     redis, amqp: addresses of brokers that servers send jobs to, redis://HOST or amqp://USER:PASSWORD@HOST, instead of a
         server or beside one; several in a list, or by commas. Default: FRAMELANE_REDIS and FRAMELANE_AMQP.
     name: what people see this worker as. Default: this machine's name.
@@ -66,6 +69,9 @@ def serve(
     credit: how many jobs the server may hand out to each process at a time. Default: it follows from their length.
     reconnect: whether to connect again when the connection is lost, for as long as it takes.
     shared_memory: whether a server on this machine may hand arrays over through memory.
+    hang_after: after how many seconds in one call of a function the job counts as hung; 0: never. Nothing but the end of
+        its process ends such a job, so that ends with 86, for whatever started it to start it again; of several
+        processes it is the one alone, and starts again by itself. Default: FRAMELANE_WORKER_HANG_AFTER, or 30.
     log: what to log to stderr: info, debug, or a filter. Default: FRAMELANE_LOG, or info.
     tasks: the names of those to serve. Default: all that are registered.
 
@@ -83,7 +89,7 @@ def serve(
     name = name or platform.node().encode()[:64].decode(errors="ignore") or "worker"
     state = state or os.environ.get("FRAMELANE_WORKER_STATE") or "framelane-worker-state"
     place = Place(server, *brokers, name, Path(_child.FOLDER, state), token)
-    ways = Ways(threads, credit, reconnect, shared_memory)
+    ways = Ways(threads, credit, reconnect, shared_memory, _hang_after() if hang_after is None else hang_after)
     log_to_stderr(log or os.environ.get("FRAMELANE_LOG") or "info")
 
     def begin(on_end: Callable[[], None]) -> Run:
@@ -105,6 +111,15 @@ def serve(
             sys.exit(_crew.NOT_ADMITTED)
         # What the program does after it has served, it does once: in the process that started this one.
         sys.exit(0)
+
+
+def _hang_after() -> float:
+    """As long as in workers in Rust, unless the environment says otherwise."""
+    given = os.environ.get("FRAMELANE_WORKER_HANG_AFTER") or "30"
+    try:
+        return float(given)
+    except ValueError:
+        raise ValueError(f"FRAMELANE_WORKER_HANG_AFTER={given!r}: a number of seconds, 0 for never") from None
 
 
 def _addresses(given: str | Iterable[str] | None, variable: str) -> list[str]:

@@ -9,6 +9,7 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use dispatch::lane::View;
@@ -53,6 +54,7 @@ pub struct Site {
     pub coordinator: Coordinator,
     pub authority: Authority,
     pub addr: String,
+    pub listener: Arc<Listener>,
     pub folder: tempfile::TempDir,
 }
 
@@ -67,14 +69,14 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let authority = Authority::load_or_create(folder.path().join("server")).unwrap();
         let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), authority.clone(), config).unwrap();
-        let addr = listener.local_addr().to_string();
-        let joining = coordinator.clone();
+        let (addr, listener) = (listener.local_addr().to_string(), Arc::new(listener));
+        let (accepting, joining) = (Arc::clone(&listener), coordinator.clone());
         tokio::spawn(async move {
-            while let Some((peer, events)) = listener.accept().await {
+            while let Some((peer, events)) = accepting.accept().await {
                 tokio::spawn(lane::quic::run(joining.clone(), peer, events, lane::quic::Config::default()));
             }
         });
-        Site { coordinator, authority, addr, folder }
+        Site { coordinator, authority, addr, listener, folder }
     }
 
     /// Lets one worker in, once.

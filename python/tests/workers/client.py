@@ -1,4 +1,4 @@
-"""A client: python client.py all|waits. What does the tasks is in client.rs."""
+"""A client: python client.py all|enters|revoked|waits. What does the tasks is in client.rs."""
 
 import sys
 
@@ -30,6 +30,20 @@ def everything(client: framelane.Client) -> None:
     failed = client.submit("fails", "that")
     for _ in range(2):
         assert reason(failed) == "failed: it failed: no luck", reason(failed)
+
+    told = list(client.map("odd", range(1000), ahead=10, return_exceptions=True))
+    for number, answer in enumerate(told):
+        if number % 2:
+            assert answer == number, (number, answer)
+        else:
+            assert isinstance(answer, framelane.Unanswered) and answer.reason == "failed", (number, answer)
+    numbers = client.map("odd", [1, 3, 4, 5])
+    assert [next(numbers), next(numbers)] == [1, 3]
+    try:
+        next(numbers)
+        raise AssertionError("it is even")
+    except framelane.Unanswered:
+        assert list(numbers) == [], "that was the end"
 
     slow = client.submit("never", None)
     behind = client.submit("echo", "behind")
@@ -71,6 +85,22 @@ if sys.argv[1] == "all":
     # The token was for once; what it was exchanged for is on disk.
     assert framelane.Client().call("echo", 1) == 1
     print("over")
+elif sys.argv[1] == "enters":
+    try:
+        with framelane.Client() as client:
+            print(client.call("echo", "in"))
+    except framelane.Error as error:
+        print(f"{type(error).__name__}: {error}")
+elif sys.argv[1] == "revoked":
+    client = framelane.Client()
+    print("connected", flush=True)
+    while True:
+        try:
+            client.call("echo", 1, timeout=60)
+        except framelane.Unanswered as error:
+            assert error.reason == "lost", error
+        except framelane.NotAdmitted:
+            break
 else:
     client = framelane.Client()
     print("connected", flush=True)

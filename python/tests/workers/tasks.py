@@ -3,6 +3,7 @@
 import ctypes
 import os
 import sys
+import threading
 import time
 
 import numpy
@@ -132,6 +133,28 @@ def told_sizes(_) -> list[int]:
 def pid(pause: float) -> int:
     time.sleep(pause)
     return os.getpid()
+
+
+barrier = threading.Barrier(2)
+
+
+@framelane.task("meet")
+def meet(_) -> str:
+    """Two at a time, or none."""
+    barrier.wait(timeout=20)
+    return "met"
+
+
+@framelane.task("hang")
+def hang(mark: str) -> int:
+    """The first one hangs, and the interpreter with it."""
+    try:
+        os.close(os.open(mark, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return os.getpid()
+    # Unlike any other call into C, one of PyDLL does not let go of the interpreter.
+    while True:
+        ctypes.PyDLL(None).pause()
 
 
 @framelane.task("quit")

@@ -1,6 +1,5 @@
-//! Enrolling, dialling in and greeting.
+//! Dialling in and greeting.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::{Config, ConnectError, run};
 use crate::close::Code;
 use crate::control::{Beat, PRIORITY};
 use crate::framing::Limits;
-use crate::identity::{EnrolError, Identity, IdentityError, Role, Token};
+use crate::identity::Identity;
 use crate::node::DialError;
 use crate::node::dial::{Dial, Verdict};
 use crate::protocol::name_is_good;
@@ -31,40 +30,7 @@ const SHORTEST_BEAT: u32 = 10;
 /// The most tasks that this end keeps under way, whatever a coordinator allows.
 const MOST_TASKS: u32 = 1 << 20;
 
-/// Why a client has no identity.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EnrolledError {
-    /// There is none on disk, or it cannot be read or written.
-    #[error(transparent)]
-    Identity(#[from] IdentityError),
-    /// The coordinator does not give one.
-    #[error(transparent)]
-    Enrol(#[from] EnrolError),
-}
-
-/// The identity in a file; if there is none and there is a token for clients, enrols and writes it there. A
-/// token beside an identity is not used: so a client may always be started with the same command.
-///
-/// # Errors
-/// [`EnrolledError`]; each text says what to do.
-pub async fn enrolled(
-    server: &str,
-    token: Option<&Token>,
-    name: &str,
-    path: impl AsRef<Path>,
-) -> Result<Identity, EnrolledError> {
-    match (Identity::load(&path), token) {
-        (Err(IdentityError::Missing { .. }), Some(token)) => {
-            let identity = Identity::enrol_as(Role::Client, server, token, name).await?;
-            identity.save(path)?;
-            Ok(identity)
-        }
-        (loaded, _) => Ok(loaded?),
-    }
-}
-
-/// Connects to a coordinator (`HOST:PORT`).
+/// Connects to a coordinator (`HOST:PORT`) with an identity that is there; [`Seat`](super::Seat) gets one too.
 ///
 /// It runs one task on the current tokio runtime, which ends with the client. This first connection is tried
 /// once; what is lost later is made again if the configuration says so.

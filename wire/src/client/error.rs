@@ -60,6 +60,17 @@ impl ConnectError {
             _ => false,
         }
     }
+
+    /// Whether a new enrolment could help: the coordinator does not take this identity, or is another one.
+    pub fn needs_enrolment(&self) -> bool {
+        matches!(
+            self,
+            Self::Expired
+                | Self::Refused(_)
+                | Self::Revoked(_)
+                | Self::Dial(DialError::WrongAuthority { .. })
+        )
+    }
 }
 
 /// Why a task was not taken. It was not sent, and will not run.

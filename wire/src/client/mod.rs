@@ -1,4 +1,4 @@
-//! The client's end: [`connect`] gives a [`Raw`] to submit with, and the [`RawAnswers`] that come to it.
+//! The client's end: [`Seat::connect`], or [`connect()`] with an identity that is there, gives a [`Raw`] to submit with, and the [`RawAnswers`] that come to it.
 //!
 //! A client pushes tasks to a coordinator, which hands them to whatever workers there are. There are two
 //! ways to learn what became of them:
@@ -17,8 +17,8 @@
 //!
 //! ```no_run
 //! use framelane_wire as wire;
-//! use wire::client::{self, Client};
-//! use wire::identity::{Identity, Role, Token};
+//! use wire::client::{self, Client, Seat};
+//! use wire::identity::Token;
 //! use wire::{Cbor, Task};
 //!
 //! struct Count;
@@ -29,9 +29,8 @@
 //! }
 //!
 //! # async fn run(token: Token) -> Result<(), Box<dyn std::error::Error>> {
-//! let server = "127.0.0.1:4433";
-//! let identity = client::enrolled(server, Some(&token), "me", "client.pem").await?;
-//! let (raw, _) = client::connect(server, identity, client::Config::new("me")).await?;
+//! let seat = Seat::new("127.0.0.1:4433", "me", "client.pem").token(Some(token));
+//! let (raw, _) = seat.connect(client::Config::new("me")).await?;
 //! let counts = Client::<Count>::new(raw)?;
 //! let first = counts.submit(Cbor("the books".into())).await?;
 //! let second = counts.submit(Cbor("always balance".into())).await?;
@@ -46,15 +45,17 @@ mod connect;
 mod error;
 mod raw;
 mod run;
+mod seat;
 mod session;
 mod state;
 mod typed;
 
 pub use crate::server::operate::{Ask, OperateError, operate};
 pub use answers::RawAnswers;
-pub use connect::{EnrolledError, connect, enrolled};
+pub use connect::connect;
 pub use error::{ConnectError, SubmitError, Unanswered};
 pub use raw::{Raw, Submitted};
+pub use seat::{EntryError, Seat};
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use session::outcomes;
 pub(crate) use session::write_together;

@@ -72,7 +72,11 @@ pub enum EnrolError {
     )]
     UsedUpToken,
     /// The token lets others in.
-    #[error("the token is not for a {0}: make one for that role on the server")]
+    #[error(
+        "the token lets in another role and no {role}: each role needs a token of its own, and `framelane-tasks token \
+         --role {role}`{tool} makes one",
+        role = .0, tool = if *.0 == Role::Worker { " or `framelane workers token`" } else { "" }
+    )]
     OtherRole(Role),
     /// The server that answers is not the one that made the token.
     #[error(
@@ -97,6 +101,20 @@ pub enum EnrolError {
     /// No key can be made here.
     #[error("no key can be made: {0}")]
     Key(String),
+}
+
+impl EnrolError {
+    /// Whether only a person with another token can help.
+    pub fn needs_token(&self) -> bool {
+        matches!(
+            self,
+            Self::WrongToken
+                | Self::ExpiredToken
+                | Self::UsedUpToken
+                | Self::OtherRole(_)
+                | Self::WrongAuthority { .. }
+        )
+    }
 }
 
 impl From<DialError> for EnrolError {

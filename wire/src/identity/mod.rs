@@ -15,6 +15,7 @@ mod enrol;
 mod files;
 #[cfg(any(test, feature = "fuzz"))]
 mod fuzz;
+mod hold;
 mod issue;
 mod ledger;
 mod node;
@@ -31,6 +32,7 @@ pub use enrol::EnrolError;
 pub(crate) use enrol::serve as serve_enrolment;
 #[cfg(any(test, feature = "fuzz"))]
 pub(crate) use fuzz::{fuzz_certificates, fuzz_enrolment, fuzz_token_record, seeds_for_fuzz};
+pub use hold::{Hold, HoldError};
 pub(crate) use issue::admitted;
 pub use node::{Identity, IdentityError};
 pub use register::Known;

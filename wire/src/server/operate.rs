@@ -62,6 +62,13 @@ pub enum OperateError {
     Broken(String),
 }
 
+impl OperateError {
+    /// Whether a new enrolment could help: the coordinator does not take this identity, or is another one.
+    pub fn needs_enrolment(&self) -> bool {
+        matches!(self, Self::Refused(_) | Self::Dial(DialError::WrongAuthority { .. }))
+    }
+}
+
 /// Asks the coordinator at `server` (`HOST:PORT`), with an identity of the role
 /// [`Operator`](crate::identity::Role::Operator).
 ///

@@ -73,8 +73,10 @@ const WITHIN: Duration = Duration::from_secs(10);
 
 async fn ask(at: &At, ask: Ask) -> anyhow::Result<String> {
     let server = at.server()?;
-    let identity = at.identity(Role::Operator, &server).await?;
-    Ok(operate(&server, &identity, ask, WITHIN).await?)
+    match at.seat(Role::Operator, &server) {
+        Some(seat) => Ok(seat.operate(ask, WITHIN).await?),
+        None => Ok(operate(&server, &at.own(Role::Operator).await?, ask, WITHIN).await?),
+    }
 }
 
 /// `status`.

@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand};
 use framelane_dispatch::kit::State;
 use tokio::runtime::{Builder, Runtime};
 use wire::chain;
-use wire::identity::{Authority, AuthorityError, Identity, IdentityError, Role, Token};
+use wire::client::Seat;
+use wire::identity::{Authority, AuthorityError, Identity, Role, Token};
 
 /// Takes tasks from many clients and hands them to workers, in order for each client.
 #[derive(Debug, Parser)]
@@ -53,7 +54,8 @@ struct At {
     /// Where it listens. Default: where the one with this folder does.
     #[arg(long, env = "FRAMELANE_TASKS_SERVER", value_name = "HOST:PORT")]
     server: Option<String>,
-    /// Elsewhere than on the coordinator's host: a token of the role that this needs, used the first time.
+    /// Elsewhere than on the coordinator's host: a token of the role that this needs, used the first time, and where
+    /// what the file holds is refused.
     #[arg(long, env = "FRAMELANE_TASKS_TOKEN", value_name = "fl1_…", requires = "identity")]
     token: Option<Token>,
     /// Elsewhere than on the coordinator's host: the file that the token is exchanged for.
@@ -69,33 +71,22 @@ impl At {
         Ok(self.state.address()?.to_string())
     }
 
-    /// What this host shows: the identity of the file, or one that the coordinator's own folder gives.
-    async fn identity(&self, role: Role, server: &str) -> anyhow::Result<Identity> {
-        let Some(path) = &self.identity else {
-            let state = self.state.folder.clone();
-            let own = tokio::task::spawn_blocking(move || Authority::load(state)?.own(role)).await?;
-            return own.map_err(|error| match error {
-                AuthorityError::Missing { .. } => {
-                    anyhow::anyhow!(
-                        "{error}\nElsewhere than on its host, give --server, --identity and --token."
-                    )
-                }
-                other => other.into(),
-            });
-        };
-        match (Identity::load(path), &self.token) {
-            (Err(IdentityError::Missing { .. }), Some(token)) => {
-                let identity = Identity::enrol_as(role, server, token, "framelane-tasks").await?;
-                identity.save(path)?;
-                Ok(identity)
+    /// How this host gets in, where it was given a file for that.
+    fn seat(&self, role: Role, server: &str) -> Option<Seat> {
+        let path = self.identity.as_ref()?;
+        Some(Seat::new(server, "framelane-tasks", path).role(role).token(self.token.clone()))
+    }
+
+    /// What this host shows otherwise: an identity that the coordinator's own folder gives.
+    async fn own(&self, role: Role) -> anyhow::Result<Identity> {
+        let state = self.state.folder.clone();
+        let own = tokio::task::spawn_blocking(move || Authority::load(state)?.own(role)).await?;
+        own.map_err(|error| match error {
+            AuthorityError::Missing { .. } => {
+                anyhow::anyhow!("{error}\nElsewhere than on its host, give --server, --identity and --token.")
             }
-            (Err(IdentityError::Missing { .. }), None) => anyhow::bail!(
-                "{}: nobody has enrolled with this file yet: give --token too, the first time; on the coordinator's \
-                 host `framelane-tasks token --role {role}` makes one",
-                path.display()
-            ),
-            (loaded, _) => Ok(loaded?),
-        }
+            other => other.into(),
+        })
     }
 }
 

@@ -69,10 +69,12 @@ impl Submit {
         let worker = worker.transpose().context("--worker: give the id as `status` shows it")?;
         let wishes = Wishes { budget_ms: self.budget, attempts: self.attempts, worker, ..Wishes::default() };
         let server = self.at.server()?;
-        let identity = self.at.identity(Role::Client, &server).await?;
         // What a shell sends it sends again by itself.
         let config = Config { wishes, reconnect: false, ..Config::new("framelane-tasks") };
-        let (raw, answers) = wire::client::connect(&server, identity, config).await?;
+        let (raw, answers) = match self.at.seat(Role::Client, &server) {
+            Some(seat) => seat.connect(config).await?,
+            None => wire::client::connect(&server, self.at.own(Role::Client).await?, config).await?,
+        };
         let submitting = async {
             match (job, self.lines) {
                 (Some(job), _) => {
