@@ -1,7 +1,7 @@
 # Each command sets up all it needs first; doing so again costs a second.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint bench figures tables wheel install-package python-demo deny clean
+.PHONY: help demo wordcount edges test lint bench figures tables wheel install-package python-demo deny clean
 
 # Where cargo builds.
 target := $(or $(CARGO_TARGET_DIR),target)
@@ -19,6 +19,14 @@ demo: ## a test camera, the server and one worker; prints the page to open; Ctrl
 	@scripts/setup demo
 	@cargo build --release --locked $(binaries)
 	@exec $(target)/release/framelane-bench demo
+
+wordcount: ## a task of one's own: words to two worker processes over QUIC, counters back; ARGS are handed on
+	@scripts/setup wordcount
+	@cargo run --release --locked -p wordcount -- $(ARGS)
+
+edges: ## the same with pictures and OpenCV, order kept; ARGS are handed on
+	@scripts/setup edges
+	@cargo run --release --locked -p edges -- $(ARGS)
 
 test: ## everything that must hold
 	@scripts/setup test
@@ -62,12 +70,12 @@ tables: ## what was measured last into docs/figures, README.md and docs/benchmar
 	$(target)/release/framelane-bench table --into README.md --into docs/benchmarks.md docs/figures/*.json
 
 wheel: ## the Python package, in TARGET/python/release
-	@scripts/setup test
+	@scripts/setup wheel
 	@scripts/python-package build $(abspath $(target)) release
 
 PROFILE ?= dev
 install-package: ## the Python package in an environment of its own, for the tests: TARGET/python/dev/venv
-	@scripts/setup test
+	@scripts/setup package
 	@scripts/python-package build $(abspath $(target)) $(PROFILE)
 	@scripts/python-package install $(abspath $(target)) $(PROFILE)
 

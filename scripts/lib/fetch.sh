@@ -5,14 +5,16 @@
 network="check the network and the registry, then run this again: nothing that is already there is fetched twice"
 python=$assets/.venv/bin/python
 
-# make_venv demo|test|package|types|bench: the Python that converts models, with the packages pinned in scripts/lib/*.txt.
+# make_venv demo|test|package|types|bench: the one Python of all these, with the packages pinned in scripts/lib/*.txt.
 make_venv() {
-    local pinned=scripts/lib/python-$1.txt made
-    made=$(recipe "$pinned" "$(python3 --version 2>&1)")
-    is_made "python-$1" "$made" "$python" && return
-    if [[ $1 == demo ]]; then
+    local pinned=scripts/lib/python-$1.txt version made
+    version=$(python3 --version 2>&1)
+    # An environment is of no use to another version of Python than made it, and one that was cut short has no pip.
+    if [[ ! -x $assets/.venv/bin/pip ]] || ! grep -qx "version = ${version#* }" "$assets/.venv/pyvenv.cfg"; then
         step "Python environment" "python3 and python3-venv must work: python3 -m venv DIR" fresh_venv
     fi
+    made=$(recipe "$pinned" "$version")
+    is_made "python-$1" "$made" "$python" && return
     step "Python packages of $pinned from PyPI" "$network" \
         "$python" -m pip install --no-input --disable-pip-version-check --no-compile --only-binary=:all: -r "$pinned"
     mark_made "python-$1" "$made"
@@ -22,7 +24,7 @@ fresh_venv() {
     python3 -m venv "$assets/.venv"
 }
 
-# What the tests' workers in Python need, as files: their environment is made of them anew, without a registry.
+# What workers in Python are installed with, as files: their environment is made of them anew, without a registry.
 fetch_wheels() {
     local pinned=scripts/lib/python-worker.txt made
     made=$(recipe "$pinned" "$(python3 --version 2>&1)")

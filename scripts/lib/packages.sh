@@ -1,13 +1,15 @@
 # Rust and the Debian packages. Sourced by scripts/setup.
 # shellcheck shell=bash
 
-# Building and running. The C++ compiler, libclang and the clang command, which is asked where the headers
-# are, make the opencv crate's bindings; imgproc alone is 20 times smaller than libopencv-dev; Python converts
-# the models.
-demo_packages=(
-    ca-certificates curl g++ pkg-config clang libclang-dev python3 python3-venv
-    libopencv-imgproc-dev
-    libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
+# What any Rust of ours is built with; TLS has some C in it.
+rust_packages=(ca-certificates gcc libc6-dev)
+# The C++ compiler, libclang and the clang command, which is asked where the headers are, make the opencv crate's
+# bindings; imgproc alone is 20 times smaller than libopencv-dev.
+opencv_packages=(g++ clang libclang-dev libopencv-imgproc-dev)
+# Python converts the models, and builds the Python package.
+python_packages=(python3 python3-venv)
+gstreamer_packages=(
+    pkg-config libgstreamer1.0-dev libgstreamer-plugins-base1.0-dev libgstrtspserver-1.0-dev
     gstreamer1.0-plugins-base # test pictures, scaling, file and stream plumbing
     gstreamer1.0-plugins-good # RTP, RTSP, AVI and MP4, JPEG, cameras
     gstreamer1.0-plugins-bad  # the H.264 parser
@@ -40,12 +42,22 @@ test_packages() {
     [[ -d /usr/lib/rabbitmq/lib ]] || echo rabbitmq-server
 }
 
-# install_packages demo|test|bench
+# packages_for GOAL: a line for each.
+packages_for() {
+    printf '%s\n' "${rust_packages[@]}"
+    case $1 in
+        wordcount) return ;;
+        edges) printf '%s\n' "${opencv_packages[@]}" ;;
+        wheel | package) printf '%s\n' "${python_packages[@]}" ;;
+        *) printf '%s\n' curl "${opencv_packages[@]}" "${python_packages[@]}" "${gstreamer_packages[@]}" ;;
+    esac
+    [[ $1 != test && $1 != bench ]] || test_packages
+}
+
+# install_packages GOAL
 install_packages() {
-    local package packages=("${demo_packages[@]}") missing=()
-    if [[ $1 != demo ]]; then
-        mapfile -t -O "${#packages[@]}" packages < <(test_packages)
-    fi
+    local package packages missing=()
+    mapfile -t packages < <(packages_for "$1")
     if ! has_command apt-get || ! has_command dpkg-query; then
         die "this is not a Debian system, and only Debian's packages are known here" \
             "the set-up is made for Debian 12; there it would install: ${packages[*]}"

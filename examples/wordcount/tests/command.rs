@@ -1,21 +1,15 @@
 //! The program as a person runs it: threads, processes that it starts, workers from elsewhere.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Output, Stdio};
 
-use wire::client::{Ask, Client, operate};
-use wire::identity::{Authority, Role};
 use wire::{Cbor, Processor};
 use wordcount::counter::Counter;
-use wordcount::task::WordCount;
 
-fn program() -> Command {
-    let mut program = Command::new(env!("CARGO_BIN_EXE_wordcount"));
-    // No configuration from the environment.
-    program.env_clear().stdin(Stdio::null());
-    program
-}
+use support::{Ended, program};
 
 fn run(args: &[&str]) -> Output {
     program().args(args).output().expect("the program starts")
@@ -87,16 +81,6 @@ fn a_text_that_is_not_there_is_named() {
     assert!(String::from_utf8_lossy(&output.stderr).contains("no/such/text"));
 }
 
-/// Ends it with the test, however that ends.
-struct Ended(Child);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[test]
 fn workers_from_elsewhere_join_one_dies_and_nothing_is_lost() {
     // Longer than a word takes, so that it does not end before the others are there.
@@ -149,36 +133,18 @@ fn a_worker_that_cannot_start_is_named_at_once() {
     assert!(said.contains(" ended before it had joined") && said.contains("--credit"), "{said}");
 }
 
-#[tokio::test]
-async fn pushed_texts_are_counted_by_its_own_threads() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let state = folder.path().join("state");
-    let child = program()
-        .args(["serve", "--local", "2", "--bind", "127.0.0.1:0", "--log", "warn", "--state"])
-        .arg(&state)
-        .spawn()
-        .expect("the program starts");
-    let mut serving = Ended(child);
-    // It says where it listens when it does.
-    while !state.join("address").exists() {
-        assert!(serving.0.try_wait().expect("its status").is_none(), "it ended");
-        tokio::task::yield_now().await;
-    }
-    let address = std::fs::read_to_string(state.join("address")).expect("an address");
-    let authority = Authority::load(&state).expect("its authority");
-    let identity = authority.own(Role::Client).expect("an identity");
-    let config = wire::client::Config { reconnect: false, ..wire::client::Config::new("reader") };
-    let (raw, _) = wire::client::connect(address.trim(), identity, config).await.expect("connected");
-    let client = Client::<WordCount>::new(raw).expect("a name");
-    let answer = client.submit(Cbor(LICENCE.to_owned())).await.expect("there is room");
-    let Cbor(counts) = answer.await.expect("counted");
-    assert_eq!(counts, Counter.process(Cbor(LICENCE.to_owned())).expect("text").0);
-
-    let operator = authority.own(Role::Operator).expect("an identity");
-    operate(address.trim(), &operator, Ask::Stop, std::time::Duration::from_secs(30))
-        .await
-        .expect("it stops");
-    assert!(serving.0.wait().expect("its status").success());
+#[test]
+fn a_word_that_is_too_long_for_a_message_is_counted_by_threads_alone() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    // Written, it has a head of its own length beside it.
+    std::fs::write(file.path(), "a".repeat(64 * 1024)).expect("written");
+    let path = file.path().to_str().expect("a path of ordinary letters");
+    assert!(run(&["--local", "1", path]).status.success());
+    let output = run(&["--workers", "1", "--log", "debug", path]);
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("a head of 65541 bytes is longer than the limit of 65536"), "{said}");
+    assert!(said.contains("1 words have no answer"), "{said}");
 }
 
 #[test]

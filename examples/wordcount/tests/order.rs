@@ -1,8 +1,10 @@
 //! Places leave in order, each with its own answer, whoever did it and whoever died over it.
 
+mod support;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU32, NonZeroUsize};
-use std::process::{Child, Command, Stdio};
+use std::process::Stdio;
 use std::sync::Arc;
 
 use dispatch::{Admission, Coordinator, Done, Finish, lane};
@@ -14,6 +16,8 @@ use wire::{BoxError, Cbor, Processor, Task};
 use wordcount::counter::Counter;
 use wordcount::flow::{Sum, Words};
 use wordcount::task::{Counts, WordCount};
+
+use support::{Ended, program};
 
 const LINES: u64 = 2000;
 
@@ -114,28 +118,17 @@ impl Door {
         Door { address: listener.local_addr(), listener, authority, folder }
     }
 
-    fn worker(&self, name: &str) -> Worker {
+    fn worker(&self, name: &str) -> Ended {
         let token = self.authority.token(TokenOptions::default()).expect("a token");
-        let child = Command::new(env!("CARGO_BIN_EXE_wordcount"))
+        let child = program()
             .args(["worker", "--server", &self.address.to_string(), "--name", name, "--threads", "1"])
             .arg("--state")
             .arg(self.folder.path().join(name))
-            .env_clear()
             .env("FRAMELANE_TOKEN", token.to_string())
-            .stdin(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("the program starts");
-        Worker(child)
-    }
-}
-
-struct Worker(Child);
-
-impl Drop for Worker {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        Ended(child)
     }
 }
 

@@ -251,12 +251,25 @@ mod tests {
         assert_eq!(register.change(WorkerId(8), |_| {}).unwrap(), None);
     }
 
+    /// A folder, open for its times to be set. Windows opens none unless it is told to.
+    fn folder(path: &Path) -> File {
+        let mut options = File::options();
+        #[cfg(windows)]
+        {
+            use std::os::windows::fs::OpenOptionsExt;
+            const FILE_WRITE_ATTRIBUTES: u32 = 0x0100;
+            const FILE_FLAG_BACKUP_SEMANTICS: u32 = 0x0200_0000;
+            options.access_mode(FILE_WRITE_ATTRIBUTES).custom_flags(FILE_FLAG_BACKUP_SEMANTICS);
+        }
+        options.read(cfg!(not(windows))).open(path).unwrap()
+    }
+
     #[test]
     fn a_change_shows_in_the_stamp_and_a_change_to_the_same_does_not() {
         let (_dir, register) = register();
         register.add(WorkerId(7), &record(100), 0).unwrap();
         let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
-        File::open(&register.dir).unwrap().set_modified(long_ago).unwrap();
+        folder(&register.dir).set_modified(long_ago).unwrap();
         register.change(WorkerId(7), |record| record.drains = 0).unwrap();
         assert_eq!(register.stamp().unwrap(), long_ago);
         register.change(WorkerId(7), |record| record.revoked = Some(3)).unwrap();

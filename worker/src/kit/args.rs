@@ -126,8 +126,15 @@ fn machine() -> Option<String> {
         .or_else(|_| std::fs::read_to_string("/etc/hostname"))
         .ok()
         // Windows.
-        .or_else(|| std::env::var("COMPUTERNAME").ok());
+        .or_else(|| std::env::var("COMPUTERNAME").ok())
+        .or_else(asked);
     text.and_then(|text| name(text.trim()).ok())
+}
+
+/// What other Unixes answer; macOS has it in no file.
+fn asked() -> Option<String> {
+    let asked = std::process::Command::new("uname").arg("-n").output().ok()?;
+    String::from_utf8(asked.stdout).ok()
 }
 
 fn name(text: &str) -> Result<String, String> {
@@ -170,6 +177,14 @@ mod tests {
         for bad in ["127.0.0.1", ":4433", "gate:0", "gate:99999", "gate:", ""] {
             assert!(server(bad).is_err(), "{bad}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_worker_without_a_name_has_its_machine_s_also_where_no_file_tells_it() {
+        let Program { worker } = Program::parse_from(["program", "--server", "a:1"]);
+        assert_eq!(Some(worker.name()), asked().map(|name| name.trim().to_owned()));
+        assert_ne!(asked().as_deref(), Some(""));
     }
 
     #[test]

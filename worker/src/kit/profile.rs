@@ -10,7 +10,14 @@ mod graph;
 pub struct Profile {
     /// Look a hundred times a second where the processor's time goes, and write a flame graph (SVG) to this file
     /// at the end; to FILE.folded go the stacks as text. On Unix only.
-    #[arg(long = "profile", value_name = "FILE", global = true, id = "profile")]
+    // Where the program cannot, it is not offered; who names it all the same is told why.
+    #[arg(
+        long = "profile",
+        value_name = "FILE",
+        global = true,
+        id = "profile",
+        hide = cfg!(not(all(unix, feature = "profile")))
+    )]
     file: Option<PathBuf>,
 }
 
@@ -74,5 +81,18 @@ impl Profiling {
             taken.finish()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{Args, Command};
+
+    use super::*;
+
+    #[test]
+    fn it_is_offered_where_it_can_be_done() {
+        let help = Profile::augment_args(Command::new("program")).render_long_help().to_string();
+        assert_eq!(help.contains("--profile"), cfg!(all(unix, feature = "profile")), "{help}");
     }
 }

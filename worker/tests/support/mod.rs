@@ -7,8 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+#[cfg(unix)]
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
@@ -57,6 +60,7 @@ impl Worker {
         assert!(heard.await.unwrap_or(false), "it never said `{what}`, but:\n{}", self.heard);
     }
 
+    #[cfg(unix)]
     pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().expect("it runs");
         kill(Pid::from_raw(pid.try_into().expect("a process id")), signal).expect("the signal is sent");
