@@ -13,8 +13,8 @@ use framelane_web as web;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use web::api::{
-    LatencyMs, Ledger, Missing, Size, Snapshot, State, Stream, Viewers, Worker, WorkerKey, WorkerKind,
-    WorkerState,
+    HandOuts, LatencyMs, Ledger, Missing, Size, Snapshot, State, Stream, Viewers, Worker, WorkerKey,
+    WorkerKind, WorkerState,
 };
 use web::{Backend, Picture, Pictures};
 
@@ -97,6 +97,7 @@ impl Fake {
             }),
             sent: Vec::new(),
             ledger,
+            hand_outs: HandOuts::default(),
         }
     }
 }

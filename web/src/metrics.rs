@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::{Ledger, Sent, Snapshot, State};
+use crate::api::{HandOuts, Ledger, Sent, Snapshot, State};
 
 /// The media type of [`text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,6 +42,29 @@ const LEDGER_GAUGES: &[LedgerMetric] = &[
 ];
 const MISSING: (&str, &str) =
     ("framelane_missing_frames", "Frames that left without the answer that was asked for, by reason");
+/// What has no outcome of its own, so that no equation of the ledger has it.
+const HAND_OUTS: &[(&str, &str, fn(&HandOuts) -> u64)] = &[
+    (
+        "framelane_hedged_hand_outs",
+        "Frames handed to a second worker, since the first was slow",
+        |hand_outs| hand_outs.hedged,
+    ),
+    (
+        "framelane_hedges_won_hand_outs",
+        "Of the hedged ones, those that answered before the first worker",
+        |hand_outs| hand_outs.hedges_won,
+    ),
+    (
+        "framelane_rescued_hand_outs",
+        "Frames handed to a second worker, since the first was not heard",
+        |hand_outs| hand_outs.rescued,
+    ),
+    (
+        "framelane_unanswered_hand_outs",
+        "Frames taken back from a worker that did not answer in time",
+        |hand_outs| hand_outs.unanswered,
+    ),
+];
 const UNBALANCED: (&str, &str) =
     ("framelane_unbalanced_streams", "Streams whose ledger does not balance: anything but 0 is a bug");
 const STREAM_STATE: (&str, &str) =
@@ -96,6 +119,11 @@ impl Collector for Scrape {
             let numbers =
                 streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
             gauges(&mut encoder, (name, help), numbers)?;
+        }
+        for &(name, help, value) in HAND_OUTS {
+            let numbers =
+                streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.hand_outs)));
+            counters(&mut encoder, (name, help), numbers)?;
         }
         let missing = streams.iter().flat_map(|stream| {
             let reasons = stream.ledger.missing.by_reason();
@@ -247,6 +275,7 @@ mod tests {
                 missing: Missing { no_lane: 4, ..Missing::default() },
                 ..Ledger::default()
             },
+            hand_outs: HandOuts { hedged: 9, hedges_won: 5, rescued: 2, unanswered: 1 },
             ..Stream::default()
         };
         let refused = |reason: &str, connections| Refusal { reason: reason.to_owned(), connections };
@@ -261,6 +290,10 @@ mod tests {
             "# TYPE framelane_decoded_frames counter",
             "framelane_decoded_frames_total{stream=\"door\"} 7",
             "framelane_missing_frames_total{stream=\"door\",reason=\"no_lane\"} 4",
+            "framelane_hedged_hand_outs_total{stream=\"door\"} 9",
+            "framelane_hedges_won_hand_outs_total{stream=\"door\"} 5",
+            "framelane_rescued_hand_outs_total{stream=\"door\"} 2",
+            "framelane_unanswered_hand_outs_total{stream=\"door\"} 1",
             "framelane_held_frames{stream=\"door\"} 0",
             "framelane_unbalanced_streams 0",
             "framelane_stream_state{stream=\"door\",state=\"running\"} 1",
