@@ -44,6 +44,7 @@ pub mod relay;
 mod room;
 #[cfg(feature = "tasks")]
 pub mod tasks;
+mod watch;
 
 pub use coordinator::{Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};

@@ -15,6 +15,7 @@ use crate::coordinator::Snapshot;
 use crate::dump::Dump;
 use crate::lane::{HandOut, Label, LastWord, Order, View};
 use crate::room::Room;
+use crate::watch::{self, Watch};
 
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
 /// few enough that a burst of offers does not delay the answers behind it.
@@ -66,6 +67,7 @@ pub(crate) struct Owner {
     /// The flows that are stirred.
     stirred: Vec<FlowId>,
     lanes: HashMap<LaneId, Lane>,
+    watch: Watch,
 }
 
 impl Drop for Owner {
@@ -77,14 +79,23 @@ impl Drop for Owner {
 
 impl Owner {
     pub(crate) fn new(config: queue::Config) -> Self {
-        Owner { core: Core::new(config), flows: HashMap::new(), stirred: Vec::new(), lanes: HashMap::new() }
+        Owner {
+            core: Core::new(config),
+            flows: HashMap::new(),
+            stirred: Vec::new(),
+            lanes: HashMap::new(),
+            watch: Watch::default(),
+        }
     }
 
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Command>) {
         let mut turn = Vec::with_capacity(REQUESTS_A_TURN);
         loop {
-            let due = self.settle(now());
+            let at = now();
+            let due = self.settle(at);
+            self.look(at);
             self.give_room();
+            let due = self.watch.earlier(due);
             let timer = async {
                 match due {
                     Some(due) => sleep_until(due.into()).await,
@@ -139,7 +150,17 @@ impl Owner {
             deadline: hand_out.deadline,
             work: hand_out.payload.clone(),
         };
+        self.watch.begin(now);
         self.order(lane, Order::HandOut(order), now);
+    }
+
+    /// Tells of hand-outs that may be out for ever, where it is time to look for such.
+    fn look(&mut self, now: Instant) {
+        if self.watch.is_due(now) {
+            let (told, more) = self.core.overlong(watch::LEAST, watch::TIMES, now);
+            self.watch.looked(more, now);
+            watch::tell(&told, |lane| self.lanes.get(&lane).map_or("", |known| &known.label.name));
+        }
     }
 
     /// The channel of a lane has room for all that its credit allows, so a lane that fills it, or
@@ -342,6 +363,7 @@ impl Owner {
                 answered: lane.answered,
                 failed: lane.failed,
                 stale: lane.stale,
+                overlong: lane.overlong,
             })
         };
         self.core.lanes().filter_map(view).collect()

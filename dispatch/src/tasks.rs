@@ -305,5 +305,6 @@ fn worker(lane: &dump::Lane) -> Value {
         "answered": lane.answered,
         "failed": lane.failed,
         "stale": lane.stale,
+        "overlong": lane.overlong,
     })
 }

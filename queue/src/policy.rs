@@ -172,6 +172,11 @@ impl Policy {
             hedge: None,
         }
     }
+
+    /// Nothing but the end of its lane ends a hand-out.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.budget.is_none() && self.answer_within.is_none()
+    }
 }
 
 #[cfg(test)]

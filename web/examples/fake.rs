@@ -113,6 +113,7 @@ fn worker(name: &str, kind: WorkerKind, remote: Option<&str>, answered: u64) -> 
         credit: 3,
         outstanding: (answered % 4) as u32,
         answered,
+        overlong: 0,
         state: WorkerState::Ready,
     }
 }

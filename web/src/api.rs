@@ -248,6 +248,10 @@ pub struct Worker {
     pub outstanding: u32,
     /// How many of its answers counted.
     pub answered: u64,
+    /// How many tasks it has had for far longer than is usual, or still has, with nothing to take them from it.
+    /// Each was told in the log; `answer_within_ms` of a stream gives them to another worker. In no equation.
+    #[serde(default)]
+    pub overlong: u64,
     /// Whether it takes new tasks.
     pub state: WorkerState,
 }

@@ -92,6 +92,10 @@ const WORKER_SHARED_MEMORY: (&str, &str) =
     ("framelane_worker_shared_memory", "Connections of the worker that get bodies through shared memory");
 const WORKER_ANSWERED: (&str, &str) =
     ("framelane_worker_answered_tasks", "Answers of the worker that counted, since it connected");
+const WORKER_OVERLONG: (&str, &str) = (
+    "framelane_worker_overlong_tasks",
+    "Tasks that the worker has had for far longer than is usual, with nothing to take them from it",
+);
 const REFUSED: (&str, &str) =
     ("framelane_refused_connections", "Connections refused or ended where workers dial in, by reason");
 
@@ -184,7 +188,7 @@ impl Collector for Scrape {
 
         // A worker that connects again before its old connection is given up is there twice, and the
         // same labels may not be.
-        let mut sums: BTreeMap<_, [u64; 5]> = BTreeMap::new();
+        let mut sums: BTreeMap<_, [u64; 6]> = BTreeMap::new();
         for worker in workers {
             let labels = [
                 ("worker", worker.id.as_str()),
@@ -197,6 +201,7 @@ impl Collector for Scrape {
             sum[2] += u64::from(worker.outstanding);
             sum[3] += worker.answered;
             sum[4] += u64::from(worker.shared_memory);
+            sum[5] += worker.overlong;
         }
         let of = |i: usize| sums.iter().map(move |(labels, sum)| (*labels, sum[i]));
         gauges(&mut encoder, WORKERS, of(0))?;
@@ -204,6 +209,7 @@ impl Collector for Scrape {
         gauges(&mut encoder, WORKER_OUTSTANDING, of(2))?;
         counters(&mut encoder, WORKER_ANSWERED, of(3))?;
         gauges(&mut encoder, WORKER_SHARED_MEMORY, of(4))?;
+        counters(&mut encoder, WORKER_OVERLONG, of(5))?;
         let refused = refusals.iter().map(|refusal| ([("reason", &*refusal.reason)], refusal.connections));
         counters(&mut encoder, REFUSED, refused)
     }
@@ -249,6 +255,7 @@ mod tests {
             credit: 3,
             outstanding: 2,
             answered: 40,
+            overlong: 6,
             state: WorkerState::Ready,
         }
     }
@@ -306,6 +313,7 @@ mod tests {
             &format!("framelane_worker_connections{{worker=\"1\",{name},kind=\"quic\"}} 2"),
             &format!("framelane_worker_answered_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 40"),
             &format!("framelane_worker_shared_memory{{worker=\"2\",{name},kind=\"quic\"}} 1"),
+            &format!("framelane_worker_overlong_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 6"),
             "# TYPE framelane_refused_connections counter",
             "framelane_refused_connections_total{reason=\"no_certificate\"} 5",
             "framelane_refused_connections_total{reason=\"revoked\"} 0",
