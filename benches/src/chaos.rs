@@ -5,6 +5,7 @@
 //! was promised.
 
 mod flock;
+mod hedging;
 mod judge;
 mod namespace;
 mod promise;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 use crate::relay::Weather;
 use crate::report::{Report, percentile};
+use hedging::Hedging;
 use judge::Break;
 use promise::{Broken, Limits};
 use recovery::Recoveries;
@@ -47,6 +49,10 @@ pub struct Args {
     /// How much more it may grow for each place that leaves meanwhile.
     #[arg(long, value_name = "KB", default_value_t = 1.0)]
     growth_place_kb: f64,
+    /// Items whose worker is among the slowest so many percent go to a second one too. Tells what it does to the
+    /// time that items take; 0 tells what they take without it.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u16).range(0..=100))]
+    hedge: Option<u16>,
     /// Writes the figures here, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -71,7 +77,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     let mut sum = Sum::default();
     for scenario in chosen {
         eprintln!("{}: {}", scenario.name, scenario.about);
-        let setting = Setting { seconds: args.seconds, seed, weather: args.weather, sabotage: args.sabotage };
+        let setting = Setting {
+            seconds: args.seconds,
+            seed,
+            weather: args.weather,
+            sabotage: args.sabotage,
+            hedge: args.hedge.unwrap_or(0),
+        };
         let outcome = match stage::play(scenario, setting).await? {
             Ok(outcome) => outcome,
             Err(skipped) => {
@@ -82,6 +94,11 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         };
         let broken = promise::broken(&outcome, limits);
         eprintln!("{}: {}", scenario.name, outcome);
+        if args.hedge.is_some() {
+            let hedging = Hedging::of(&outcome.lives);
+            eprintln!("{}: {hedging}", scenario.name);
+            sum.hedging.add(hedging);
+        }
         for promise in &broken {
             eprintln!("{}: BROKEN: {promise}", scenario.name);
         }
@@ -111,6 +128,7 @@ struct Sum {
     killed: Recoveries,
     closed: Recoveries,
     restart_ms: Vec<f64>,
+    hedging: Hedging,
     broken: Vec<(&'static str, Broken)>,
 }
 
@@ -173,6 +191,7 @@ impl Sum {
                 report.set(format!("{name}_unknown"), recoveries.unknown as f64);
             }
         }
+        self.hedging.report(&mut report);
         if !self.restart_ms.is_empty() {
             report.set("restart_back_ms", percentile(&self.restart_ms, 100.0));
         }

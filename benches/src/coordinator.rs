@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::Context;
 use bytes::Bytes;
 use dispatch::{Admission, Inlet, Outlet, Refusal, lane};
-use queue::{Books, FlowId, LaneId, Policy, SourceCounts, WorkerId};
+use queue::{Books, FlowId, Hedge, LaneId, Policy, SourceCounts, WorkerId};
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -50,6 +50,9 @@ pub struct Args {
     /// is there and never answers [default: as long as it lives].
     #[arg(long, value_name = "MS")]
     answer_within_ms: Option<u64>,
+    /// Items whose worker is among the slowest so many percent go to a second one too [default: none does].
+    #[arg(long, value_name = "PERCENT", default_value_t = 0)]
+    hedge_percent: u16,
     /// The budget of the flow that has one.
     #[arg(long, value_name = "MS", default_value_t = 400)]
     budget_ms: u64,
@@ -162,6 +165,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         let handed_out: HandedOut = Arc::new(move |number, lane, at_us| {
             let _ = told.send(Said::HandedOut { flow: kind, number, lane, at_us });
         });
+        let policy = Policy { hedge: Hedge::slowest_percent(args.hedge_percent), ..policy };
         let ask = Ask { handed_out: Some(handed_out) };
         let (inlet, outlet) = pool.coordinator.open(policy, Work::key(), ask).await?;
         ids.push((kind, outlet.flow()));

@@ -3,7 +3,7 @@
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
-use queue::{FlowId, Policy, Seq, WorkerId};
+use queue::{FlowId, Hedge, Policy, Seq, WorkerId};
 use tokio::sync::oneshot;
 use wire::Closed;
 use wire::server::{Caller, Pushing, Replies, Submits};
@@ -19,13 +19,15 @@ pub struct Config {
     /// How long a worker may take over a task before another one gets it. None: for as long as it lives.
     /// Default none, since nobody but the client knows what is usual.
     pub answer_within: Option<Duration>,
+    /// Whether slow hand-outs get a second one beside them. Default none, since a task may run twice by it.
+    pub hedge: Option<Hedge>,
     /// A client's share of the workers beside other clients. Default 1.
     pub weight: NonZeroU32,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { attempts: NonZeroU32::new(3), answer_within: None, weight: NonZeroU32::MIN }
+        Self { attempts: NonZeroU32::new(3), answer_within: None, hedge: None, weight: NonZeroU32::MIN }
     }
 }
 
@@ -77,9 +79,18 @@ fn policy(caller: &Caller, config: &Config) -> Policy {
         attempts: wishes.attempts.map_or(config.attempts, NonZeroU32::new),
         retry_after: millis(wishes.retry_after_ms),
         answer_within: millis(wishes.answer_within_ms).or(config.answer_within),
+        hedge: hedge(wishes.hedge_percent, config.hedge),
         pin: wishes.worker.map(WorkerId),
         weight: config.weight,
         ..Policy::lossless()
+    }
+}
+
+/// A client may wish for less than is usual here too: for nothing.
+fn hedge(wish: Option<u16>, usual: Option<Hedge>) -> Option<Hedge> {
+    match wish {
+        Some(percent) => Hedge::slowest_percent(percent.min(100)),
+        None => usual,
     }
 }
 
@@ -112,4 +123,20 @@ async fn give_out(mut replies: Replies, mut outlet: Outlet) -> Option<Closed> {
     }
     replies.finish().await;
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_is_hedged_as_it_wishes_and_else_as_is_usual() {
+        let percent = Hedge::slowest_percent;
+        for usual in [None, percent(1)] {
+            assert_eq!(hedge(None, usual), usual);
+            assert_eq!(hedge(Some(0), usual), None);
+            assert_eq!(hedge(Some(5), usual), percent(5));
+            assert_eq!(hedge(Some(u16::MAX), usual), percent(100));
+        }
+    }
 }

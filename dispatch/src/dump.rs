@@ -46,6 +46,7 @@ pub struct Lane {
     pub answered: u64,
     pub failed: u64,
     pub stale: u64,
+    pub overlong: u64,
 }
 
 /// What a lane serves, and whether it is ready for it at once.
@@ -91,6 +92,7 @@ impl Lane {
             answered: view.answered,
             failed: view.failed,
             stale: view.stale,
+            overlong: view.overlong,
         }
     }
 }

@@ -122,6 +122,9 @@ pub struct View {
     pub failed: u64,
     /// Answers that came too late to count.
     pub stale: u64,
+    /// Hand-outs that it has had for far longer than is usual, with nothing to end them; each was told in the
+    /// log. See [`Policy::answer_within`](queue::Policy::answer_within).
+    pub overlong: u64,
 }
 
 /// How a lane reports. Every call waits while the owner is busy, and fails once the queue stopped.

@@ -45,6 +45,7 @@ pub mod relay;
 mod room;
 #[cfg(feature = "tasks")]
 pub mod tasks;
+mod watch;
 
 pub use coordinator::{Config, Coordinator, Snapshot, new};
 pub use finish::{Done, Finish};

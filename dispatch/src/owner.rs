@@ -16,6 +16,7 @@ use crate::dump::Dump;
 use crate::inbox::{Entry, Inbox};
 use crate::lane::{HandOut, Label, LastWord, Order, View};
 use crate::room::Room;
+use crate::watch::{self, Watch};
 
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
 /// few enough that a burst of offers does not delay the answers behind it.
@@ -75,6 +76,7 @@ pub(crate) struct Owner {
     busy_poll: Duration,
     /// Kept for its memory, and empty.
     entries: Vec<Entry>,
+    watch: Watch,
 }
 
 impl Drop for Owner {
@@ -94,6 +96,7 @@ impl Owner {
             untold: Vec::new(),
             busy_poll: config.busy_poll,
             entries: Vec::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -101,8 +104,11 @@ impl Owner {
         let mut turn = Vec::with_capacity(REQUESTS_A_TURN);
         let mut awake_until = None;
         loop {
-            let due = self.settle(now());
+            let at = now();
+            let due = self.settle(at);
+            self.look(at);
             self.give_room();
+            let due = self.watch.earlier(due);
             let timer = async {
                 match due {
                     Some(due) => sleep_until(due.into()).await,
@@ -133,7 +139,7 @@ impl Owner {
     fn settle(&mut self, now: Instant) -> Option<Instant> {
         loop {
             match self.core.poll(now) {
-                Step::Assign { lane, ticket } => self.assign(lane, ticket),
+                Step::Assign { lane, ticket } => self.assign(lane, ticket, now),
                 Step::Cancel { lane, ticket } => self.order(lane, Order::Cancel(ticket)),
                 Step::Ready { flow } => self.serve_take(flow, now),
                 // Inlets are told of room before they offer.
@@ -154,7 +160,7 @@ impl Owner {
         }
     }
 
-    fn assign(&mut self, lane: LaneId, ticket: queue::Ticket) {
+    fn assign(&mut self, lane: LaneId, ticket: queue::Ticket, now: Instant) {
         let hand_out =
             self.core.hand_out(ticket).expect("a ticket is live until something else is carried in");
         let order = HandOut {
@@ -163,7 +169,17 @@ impl Owner {
             deadline: hand_out.deadline,
             work: hand_out.payload.clone(),
         };
+        self.watch.begin(now);
         self.order(lane, Order::HandOut(order));
+    }
+
+    /// Tells of hand-outs that may be out for ever, where it is time to look for such.
+    fn look(&mut self, now: Instant) {
+        if self.watch.is_due(now) {
+            let (told, more) = self.core.overlong(watch::LEAST, watch::TIMES, now);
+            self.watch.looked(more, now);
+            watch::tell(&told, |lane| self.lanes.get(&lane).map_or("", |known| &known.label.name));
+        }
     }
 
     /// Notes what a lane is to be told.
@@ -394,6 +410,7 @@ impl Owner {
                 answered: lane.answered,
                 failed: lane.failed,
                 stale: lane.stale,
+                overlong: lane.overlong,
             })
         };
         self.core.lanes().filter_map(view).collect()

@@ -309,5 +309,6 @@ fn worker(lane: &dump::Lane) -> Value {
         "answered": lane.answered,
         "failed": lane.failed,
         "stale": lane.stale,
+        "overlong": lane.overlong,
     })
 }

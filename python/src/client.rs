@@ -76,6 +76,7 @@ pub(crate) struct Asking {
     attempts: Option<u32>,
     retry_after: Option<f64>,
     answer_within: Option<f64>,
+    hedge: Option<u16>,
     worker: Option<String>,
 }
 
@@ -98,6 +99,7 @@ impl Pusher {
             attempts: asking.attempts,
             retry_after_ms: millis("retry_after", asking.retry_after)?,
             answer_within_ms: millis("answer_within", asking.answer_within)?,
+            hedge_percent: percent("hedge", asking.hedge)?,
             worker: asking.worker.as_deref().map(worker_id).transpose()?,
         };
         let runtime =
@@ -249,6 +251,15 @@ fn worker_id(text: &str) -> PyResult<u64> {
 fn seconds(name: &str, value: f64) -> PyResult<Duration> {
     Duration::try_from_secs_f64(value)
         .map_err(|_| PyValueError::new_err(format!("{name}={value}: a number of seconds from 0 on")))
+}
+
+fn percent(name: &str, value: Option<u16>) -> PyResult<Option<u16>> {
+    match value {
+        Some(value @ 101..) => {
+            Err(PyValueError::new_err(format!("{name}={value}: a percentage from 0 to 100")))
+        }
+        _ => Ok(value),
+    }
 }
 
 fn millis(name: &str, value: Option<f64>) -> PyResult<Option<u64>> {

@@ -66,7 +66,7 @@ pub struct PartBooks {
     pub open: u64,
     /// Second hand-outs beside a live one; no outcome of its own comes of them.
     pub hedged: u64,
-    /// Of these, the ones that answered first.
+    /// Of these, the ones that answered first: never more than `hedged`.
     pub hedges_won: u64,
     /// Second hand-outs because the lane that had the part was suspected; no outcome of its own comes of
     /// them either.
@@ -125,6 +125,14 @@ pub enum Unbalanced {
         /// The right side.
         sum: u64,
     },
+    /// More second hand-outs answered first than there were.
+    #[error("{won} hedges won and only {hedged} were made")]
+    Hedges {
+        /// Those that answered first.
+        won: u64,
+        /// All of them.
+        hedged: u64,
+    },
     /// More places are pending than are held.
     #[error("{pending} places are pending and only {held} are held")]
     Pending {
@@ -160,6 +168,10 @@ impl Books {
             let asked = parts.asked;
             return Err(Unbalanced::Parts { asked, sum });
         }
+        if parts.hedges_won > parts.hedged {
+            let (won, hedged) = (parts.hedges_won, parts.hedged);
+            return Err(Unbalanced::Hedges { won, hedged });
+        }
         if self.pending > self.held {
             let (pending, held) = (self.pending, self.held);
             return Err(Unbalanced::Pending { pending, held });
@@ -183,6 +195,9 @@ mod tests {
         books.parts.asked = 1;
         assert!(matches!(books.balances(), Err(Unbalanced::Parts { .. })));
         books.parts.open = 1;
+        books.parts.hedges_won = 1;
+        assert!(matches!(books.balances(), Err(Unbalanced::Hedges { won: 1, hedged: 0 })));
+        books.parts.hedged = 1;
         books.pending = 3;
         assert!(matches!(books.balances(), Err(Unbalanced::Pending { .. })));
         books.missing.late = 1;

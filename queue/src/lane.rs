@@ -50,6 +50,9 @@ pub struct LaneView<'a> {
     pub failed: u64,
     /// Answers of it that came too late to count.
     pub stale: u64,
+    /// Hand-outs that it has had for far too long, with nothing to end them, as told by
+    /// [`overlong`](crate::Dispatcher::overlong).
+    pub overlong: u64,
 }
 
 /// What a lane's ticket is worth.
@@ -74,6 +77,8 @@ pub(crate) struct Held {
     pub(crate) slow: bool,
     /// It was handed out beside another one, because that one was slow.
     pub(crate) hedge: bool,
+    /// It was told to have been out for far too long.
+    pub(crate) overlong: bool,
 }
 
 /// One lane.
@@ -91,6 +96,7 @@ pub(crate) struct Lane {
     pub(crate) answered: u64,
     pub(crate) failed: u64,
     pub(crate) stale: u64,
+    pub(crate) overlong: u64,
 }
 
 impl Lane {
@@ -107,6 +113,7 @@ impl Lane {
             answered: 0,
             failed: 0,
             stale: 0,
+            overlong: 0,
         }
     }
 
@@ -135,6 +142,7 @@ impl Lane {
             answered: self.answered,
             failed: self.failed,
             stale: self.stale,
+            overlong: self.overlong,
         }
     }
 }

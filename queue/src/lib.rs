@@ -136,7 +136,7 @@ mod step;
 mod timer;
 
 pub use books::{Books, Missing, PartBooks, SourceCounts, Unbalanced};
-pub use dispatcher::{Answered, Config, Dispatcher, Failure, HandOut, Settled};
+pub use dispatcher::{Answered, Config, Dispatcher, Failure, HandOut, Overlong, Settled};
 pub use id::{FlowId, LaneId, PartIndex, Seq, Ticket, WorkerId};
 pub use key::{Key, ModelHash, ModelHashError, TaskName, TaskNameError};
 pub use lane::{Join, LaneKey, LaneView};

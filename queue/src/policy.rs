@@ -72,12 +72,23 @@ pub struct Hedge {
     pub extra: Share,
 }
 
+impl Hedge {
+    /// The slowest so many percent, with room for twice as many, so that a bad moment does not use it up at
+    /// once; `None` for 0 and above 100.
+    #[must_use]
+    pub const fn slowest_percent(percent: u16) -> Option<Self> {
+        let Some(slowest) = Share::percent(percent) else {
+            return None;
+        };
+        let twice = 2 * slowest.per_mille();
+        Some(Self { slowest, extra: Share(if twice > 1000 { 1000 } else { twice }) })
+    }
+}
+
 impl Default for Hedge {
     /// The slowest percent, with room for twice as many.
     fn default() -> Self {
-        const ONE: Share = Share::percent(1).expect("1 is a percentage");
-        const TWO: Share = Share::percent(2).expect("2 is a percentage");
-        Self { slowest: ONE, extra: TWO }
+        const { Self::slowest_percent(1).expect("1 is a percentage") }
     }
 }
 
@@ -162,6 +173,11 @@ impl Policy {
             hedge: None,
         }
     }
+
+    /// Nothing but the end of its lane ends a hand-out.
+    pub(crate) fn is_unlimited(&self) -> bool {
+        self.budget.is_none() && self.answer_within.is_none()
+    }
 }
 
 #[cfg(test)]
@@ -175,5 +191,15 @@ mod tests {
         assert_eq!(Share::percent(101), None);
         assert_eq!(Share::percent(100), Share::of_1000(1000));
         assert_eq!(Hedge::default().slowest.per_mille(), 10);
+    }
+
+    #[test]
+    fn a_hedge_by_percent_has_room_for_twice_as_many_and_never_for_more_than_all() {
+        let shares = |percent| {
+            let hedge = Hedge::slowest_percent(percent)?;
+            Some((hedge.slowest.per_mille(), hedge.extra.per_mille()))
+        };
+        assert_eq!([0, 101].map(shares), [None, None]);
+        assert_eq!([1, 50, 100].map(shares), [Some((10, 20)), Some((500, 1000)), Some((1000, 1000))]);
     }
 }

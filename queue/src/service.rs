@@ -17,6 +17,8 @@ const NEGLIGIBLE: Duration = Duration::from_millis(10);
 const RISE: f64 = 0.25;
 /// A faster answer moves the estimate by this share of the difference.
 const FALL: f64 = 0.5;
+/// An answer moves the average by one part in so many of the difference.
+const AVERAGE: u32 = 8;
 /// A slower answer counts as at most this many times the estimate, so one hiccup is not believed.
 const BELIEVED: f64 = 8.0;
 
@@ -25,11 +27,17 @@ const BELIEVED: f64 = 8.0;
 pub(crate) struct Service {
     seconds: f64,
     at: Option<Instant>,
+    /// What answers took lately on average. It neither decays nor leans to a side, and decides nothing.
+    usual: Duration,
 }
 
 impl Service {
     /// Learns from one answer.
     pub(crate) fn learn(&mut self, took: Duration, now: Instant) {
+        self.usual = match self.at {
+            None => took,
+            Some(_) => self.usual - self.usual / AVERAGE + took / AVERAGE,
+        };
         let estimate = self.decayed(now);
         let mut took = took.as_secs_f64();
         if estimate > 0.0 {
@@ -43,6 +51,11 @@ impl Service {
     /// The estimate at this moment; zero while nothing is known.
     pub(crate) fn estimate(&self, now: Instant) -> Duration {
         Duration::from_secs_f64(self.decayed(now))
+    }
+
+    /// What answers took lately on average, however long ago that was; zero while nothing is known.
+    pub(crate) fn usual(&self) -> Duration {
+        self.usual
     }
 
     /// Whether work begun now can end within `left`.

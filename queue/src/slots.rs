@@ -121,6 +121,12 @@ impl<K: Copy + Eq + Hash, T> Slots<K, T> {
     }
 }
 
+impl<K, T> Slots<K, T> {
+    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.things.iter_mut().flatten()
+    }
+}
+
 impl<K, T> Index<At<K>> for Slots<K, T> {
     type Output = T;
 

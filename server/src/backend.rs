@@ -63,6 +63,7 @@ impl Backend {
             credit: view.credit,
             outstanding: view.outstanding,
             answered: view.answered,
+            overlong: view.overlong,
             state: match (view.draining, view.suspected) {
                 (true, _) => api::WorkerState::Draining,
                 (false, true) => api::WorkerState::Suspected,

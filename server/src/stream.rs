@@ -162,6 +162,7 @@ impl Stream {
             latency_ms: reading.latency_ms.map(|[p50, p95, p99, max]| api::LatencyMs { p50, p95, p99, max }),
             sent: self.sending.view(),
             ledger: books.map(ledger).unwrap_or_default(),
+            hand_outs: books.map(hand_outs).unwrap_or_default(),
         }
     }
 
@@ -173,6 +174,16 @@ impl Stream {
         let mut status = self.status();
         status.state = state;
         status.reason = reason;
+    }
+}
+
+fn hand_outs(books: &Books) -> api::HandOuts {
+    let parts = &books.parts;
+    api::HandOuts {
+        hedged: parts.hedged,
+        hedges_won: parts.hedges_won,
+        rescued: parts.rescued,
+        unanswered: parts.unanswered,
     }
 }
 

@@ -13,8 +13,8 @@ use framelane_web as web;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use web::api::{
-    LatencyMs, Ledger, Missing, Size, Snapshot, State, Stream, Viewers, Worker, WorkerKey, WorkerKind,
-    WorkerState,
+    HandOuts, LatencyMs, Ledger, Missing, Size, Snapshot, State, Stream, Viewers, Worker, WorkerKey,
+    WorkerKind, WorkerState,
 };
 use web::{Backend, Picture, Pictures};
 
@@ -97,6 +97,7 @@ impl Fake {
             }),
             sent: Vec::new(),
             ledger,
+            hand_outs: HandOuts::default(),
         }
     }
 }
@@ -112,6 +113,7 @@ fn worker(name: &str, kind: WorkerKind, remote: Option<&str>, answered: u64) -> 
         credit: 3,
         outstanding: (answered % 4) as u32,
         answered,
+        overlong: 0,
         state: WorkerState::Ready,
     }
 }

@@ -48,6 +48,24 @@ pub struct Stream {
     pub sent: Vec<Sent>,
     /// The books, frame by frame.
     pub ledger: Ledger,
+    /// How often frames were handed to more than one worker, or taken back.
+    #[serde(default)]
+    pub hand_outs: HandOuts,
+}
+
+/// Hand-outs of a stream's frames beyond the first of each, since the stream started. The task that keeps the
+/// books counts them in the same step, so they belong to the same moment as the [`Ledger`]. They enter neither of
+/// its equations: a frame leaves once, however many workers had it. At any moment `hedges_won <= hedged`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandOuts {
+    /// To a second worker, since the first was slow: see `hedge_percent` of a stream.
+    pub hedged: u64,
+    /// Of these, the ones that answered first. Of the others the first worker did, or neither.
+    pub hedges_won: u64,
+    /// To a second worker, since the first was not heard.
+    pub rescued: u64,
+    /// Taken back, since the worker did not answer in the time that the stream allows it.
+    pub unanswered: u64,
 }
 
 /// Pictures of a stream that were made for one worker in one encoding. A frame that is handed out again
@@ -230,6 +248,10 @@ pub struct Worker {
     pub outstanding: u32,
     /// How many of its answers counted.
     pub answered: u64,
+    /// How many tasks it has had for far longer than is usual, or still has, with nothing to take them from it.
+    /// Each was told in the log; `answer_within_ms` of a stream gives them to another worker. In no equation.
+    #[serde(default)]
+    pub overlong: u64,
     /// Whether it takes new tasks.
     pub state: WorkerState,
 }
@@ -337,6 +359,7 @@ mod tests {
             keys(&json),
             [
                 "fps",
+                "hand_outs",
                 "id",
                 "latency_ms",
                 "ledger",
@@ -366,6 +389,7 @@ mod tests {
             ]
         );
         assert_eq!(keys(&json["ledger"]["missing"]), ["cancelled", "evicted", "failed", "late", "no_lane"]);
+        assert_eq!(keys(&json["hand_outs"]), ["hedged", "hedges_won", "rescued", "unanswered"]);
         assert_eq!(json["state"], "starting");
     }
 

@@ -15,7 +15,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::{Ledger, Sent, Snapshot, State};
+use crate::api::{HandOuts, Ledger, Sent, Snapshot, State};
 
 /// The media type of [`text`].
 pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -42,6 +42,29 @@ const LEDGER_GAUGES: &[LedgerMetric] = &[
 ];
 const MISSING: (&str, &str) =
     ("framelane_missing_frames", "Frames that left without the answer that was asked for, by reason");
+/// What has no outcome of its own, so that no equation of the ledger has it.
+const HAND_OUTS: &[(&str, &str, fn(&HandOuts) -> u64)] = &[
+    (
+        "framelane_hedged_hand_outs",
+        "Frames handed to a second worker, since the first was slow",
+        |hand_outs| hand_outs.hedged,
+    ),
+    (
+        "framelane_hedges_won_hand_outs",
+        "Of the hedged ones, those that answered before the first worker",
+        |hand_outs| hand_outs.hedges_won,
+    ),
+    (
+        "framelane_rescued_hand_outs",
+        "Frames handed to a second worker, since the first was not heard",
+        |hand_outs| hand_outs.rescued,
+    ),
+    (
+        "framelane_unanswered_hand_outs",
+        "Frames taken back from a worker that did not answer in time",
+        |hand_outs| hand_outs.unanswered,
+    ),
+];
 const UNBALANCED: (&str, &str) =
     ("framelane_unbalanced_streams", "Streams whose ledger does not balance: anything but 0 is a bug");
 const STREAM_STATE: (&str, &str) =
@@ -69,6 +92,10 @@ const WORKER_SHARED_MEMORY: (&str, &str) =
     ("framelane_worker_shared_memory", "Connections of the worker that get bodies through shared memory");
 const WORKER_ANSWERED: (&str, &str) =
     ("framelane_worker_answered_tasks", "Answers of the worker that counted, since it connected");
+const WORKER_OVERLONG: (&str, &str) = (
+    "framelane_worker_overlong_tasks",
+    "Tasks that the worker has had for far longer than is usual, with nothing to take them from it",
+);
 const REFUSED: (&str, &str) =
     ("framelane_refused_connections", "Connections refused or ended where workers dial in, by reason");
 
@@ -96,6 +123,11 @@ impl Collector for Scrape {
             let numbers =
                 streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.ledger)));
             gauges(&mut encoder, (name, help), numbers)?;
+        }
+        for &(name, help, value) in HAND_OUTS {
+            let numbers =
+                streams.iter().map(|stream| ([("stream", stream.id.as_str())], value(&stream.hand_outs)));
+            counters(&mut encoder, (name, help), numbers)?;
         }
         let missing = streams.iter().flat_map(|stream| {
             let reasons = stream.ledger.missing.by_reason();
@@ -156,7 +188,7 @@ impl Collector for Scrape {
 
         // A worker that connects again before its old connection is given up is there twice, and the
         // same labels may not be.
-        let mut sums: BTreeMap<_, [u64; 5]> = BTreeMap::new();
+        let mut sums: BTreeMap<_, [u64; 6]> = BTreeMap::new();
         for worker in workers {
             let labels = [
                 ("worker", worker.id.as_str()),
@@ -169,6 +201,7 @@ impl Collector for Scrape {
             sum[2] += u64::from(worker.outstanding);
             sum[3] += worker.answered;
             sum[4] += u64::from(worker.shared_memory);
+            sum[5] += worker.overlong;
         }
         let of = |i: usize| sums.iter().map(move |(labels, sum)| (*labels, sum[i]));
         gauges(&mut encoder, WORKERS, of(0))?;
@@ -176,6 +209,7 @@ impl Collector for Scrape {
         gauges(&mut encoder, WORKER_OUTSTANDING, of(2))?;
         counters(&mut encoder, WORKER_ANSWERED, of(3))?;
         gauges(&mut encoder, WORKER_SHARED_MEMORY, of(4))?;
+        counters(&mut encoder, WORKER_OVERLONG, of(5))?;
         let refused = refusals.iter().map(|refusal| ([("reason", &*refusal.reason)], refusal.connections));
         counters(&mut encoder, REFUSED, refused)
     }
@@ -221,6 +255,7 @@ mod tests {
             credit: 3,
             outstanding: 2,
             answered: 40,
+            overlong: 6,
             state: WorkerState::Ready,
         }
     }
@@ -247,6 +282,7 @@ mod tests {
                 missing: Missing { no_lane: 4, ..Missing::default() },
                 ..Ledger::default()
             },
+            hand_outs: HandOuts { hedged: 9, hedges_won: 5, rescued: 2, unanswered: 1 },
             ..Stream::default()
         };
         let refused = |reason: &str, connections| Refusal { reason: reason.to_owned(), connections };
@@ -261,6 +297,10 @@ mod tests {
             "# TYPE framelane_decoded_frames counter",
             "framelane_decoded_frames_total{stream=\"door\"} 7",
             "framelane_missing_frames_total{stream=\"door\",reason=\"no_lane\"} 4",
+            "framelane_hedged_hand_outs_total{stream=\"door\"} 9",
+            "framelane_hedges_won_hand_outs_total{stream=\"door\"} 5",
+            "framelane_rescued_hand_outs_total{stream=\"door\"} 2",
+            "framelane_unanswered_hand_outs_total{stream=\"door\"} 1",
             "framelane_held_frames{stream=\"door\"} 0",
             "framelane_unbalanced_streams 0",
             "framelane_stream_state{stream=\"door\",state=\"running\"} 1",
@@ -273,6 +313,7 @@ mod tests {
             &format!("framelane_worker_connections{{worker=\"1\",{name},kind=\"quic\"}} 2"),
             &format!("framelane_worker_answered_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 40"),
             &format!("framelane_worker_shared_memory{{worker=\"2\",{name},kind=\"quic\"}} 1"),
+            &format!("framelane_worker_overlong_tasks_total{{worker=\"2\",{name},kind=\"quic\"}} 6"),
             "# TYPE framelane_refused_connections counter",
             "framelane_refused_connections_total{reason=\"no_certificate\"} 5",
             "framelane_refused_connections_total{reason=\"revoked\"} 0",

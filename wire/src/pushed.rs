@@ -67,6 +67,10 @@ pub struct Wishes {
     /// dropped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub answer_within_ms: Option<u64>,
+    /// A task whose worker takes longer than all but the slowest so many percent do is given to a second
+    /// one too that has nothing else to do: the first answer counts. 0: none is; more than 100 counts as that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hedge_percent: Option<u16>,
     /// The only worker that may get the tasks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker: Option<u64>,

@@ -78,6 +78,8 @@ pub(super) struct Life {
     pub(super) again: Vec<Again>,
     /// What the workers called themselves, by their connections.
     pub(super) names: HashMap<LaneId, String>,
+    /// Microseconds from the source to the taker of answered items, the first ones.
+    pub(super) ages_us: BTreeMap<Kind, Vec<u64>>,
     /// When the first answer came.
     pub(super) first_answer_us: Option<u64>,
     out: HashMap<(Kind, u64), HandOut>,
@@ -89,6 +91,8 @@ pub(super) struct Life {
 const COMPLAINTS: usize = 16;
 /// Hand-outs remembered one by one.
 const AGAIN: usize = 1 << 20;
+/// Ages remembered one by one.
+const AGES: usize = 1 << 20;
 
 impl Life {
     /// Hears a coordinator out.
@@ -125,6 +129,10 @@ impl Life {
                 self.out.remove(&(flow, seen.number));
                 if self.first_answer_us.is_none() && seen.end == End::Answered {
                     self.first_answer_us = Some(clock::micros());
+                }
+                let ages = self.ages_us.entry(flow).or_default();
+                if seen.end == End::Answered && ages.len() < AGES {
+                    ages.push(seen.age_us);
                 }
                 for seen in self.sabotaged(flow, seen).into_iter().flatten() {
                     self.flows.entry(flow).or_default().see(&seen);

@@ -44,6 +44,8 @@ pub(super) struct Setting {
     /// Instead of the scenario's own.
     pub(super) weather: Option<Weather>,
     pub(super) sabotage: Option<Break>,
+    /// The slowest so many percent go to a second worker too.
+    pub(super) hedge: u16,
 }
 
 /// What came of it.
@@ -259,6 +261,8 @@ impl Server {
             if scenario.has_silent() { &["--answer-within-ms", ANSWER_WITHIN_MS] } else { &[] };
         let args = args.chain(silent.iter().map(AsRef::as_ref));
         let args = args.chain((setting.sabotage == Some(Break::Leak)).then_some("--leak".as_ref()));
+        let hedge = ["--hedge-percent".to_owned(), setting.hedge.to_string()];
+        let args = args.chain(hedge.iter().map(AsRef::as_ref));
         let mut process = Child::start_by(&MORTAL, "framelane-bench", args, "error")?;
         let ready = |line: &str| match serde_json::from_str(line) {
             Ok(Said::Ready { quic, token }) => Some((quic, token)),

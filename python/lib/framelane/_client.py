@@ -39,6 +39,7 @@ class _Asking:
     attempts: int | None
     retry_after: float | None
     answer_within: float | None
+    hedge: int | None
     worker: str | None
 
 
@@ -60,6 +61,7 @@ class Client:
         attempts: int | None = None,
         retry_after: float | None = None,
         answer_within: float | None = None,
+        hedge: int | None = None,
         worker: str | None = None,
     ) -> None:
         """Connects.
@@ -74,6 +76,8 @@ class Client:
         attempts: how many failures end a task; 0: none does.
         retry_after: seconds that a task rests after a failure.
         answer_within: seconds that a worker may take over a task before another one gets it.
+        hedge: a percentage, 1 to 100: a task whose worker is among the slowest so many is given to a second one too, if
+            one is idle, and the first answer counts; 0: none is.
         worker: the id of the only worker that may get the tasks, as `framelane-tasks status` shows it.
         What is None is left to the server.
 
@@ -87,7 +91,7 @@ class Client:
         folder = Path(_child.FOLDER, state or "framelane-client-state")
         identity = folder / "client.pem"
         self._pusher = Pusher(
-            _Asking(server, name, identity, token, reconnect, budget, attempts, retry_after, answer_within, worker)
+            _Asking(server, name, identity, token, reconnect, budget, attempts, retry_after, answer_within, hedge, worker)
         )
 
     def submit(self, task: str, job: Any) -> Answer:

@@ -1,14 +1,16 @@
 //! The dispatcher: the state, and the calls that only look at it.
 //!
 //! The calls that change it lie in one file each kind: `offer`, `take`, `lanes`, `answer`, `poll`;
-//! what they share, the settling and queueing of parts, in `settle`, what time does in `time`, and second
-//! hand-outs in `hedge`, of what is slow, and `suspect`, of what a silent lane has.
+//! what they share, the settling and queueing of parts, in `settle`, what time does in `time`, second
+//! hand-outs in `hedge`, of what is slow, and `suspect`, of what a silent lane has, and what may never end in
+//! `overlong`.
 
 mod answer;
 mod flows;
 mod hedge;
 mod lanes;
 mod offer;
+mod overlong;
 mod poll;
 mod settle;
 mod suspect;
@@ -19,6 +21,7 @@ use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 pub use answer::{Answered, Failure, Settled};
+pub use overlong::Overlong;
 pub use poll::HandOut;
 
 use crate::books::Books;

@@ -204,7 +204,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
             }
         };
         let pool = self.pools.get(slot.pool).id;
-        let held = Held { pool, since: now, worth: Worth::Live, slow: false, hedge };
+        let held = Held { pool, since: now, worth: Worth::Live, slow: false, hedge, overlong: false };
         self.lanes[lane].held.insert(ticket, held);
         self.lane_changed(lane);
         let until = self.flows[at].policy.answer_within.and_then(|within| now.checked_add(within));

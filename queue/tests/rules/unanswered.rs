@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use crate::small::{MS, Small};
-use framelane_queue::{Policy, Reason, Settled, Step, Ticket, Verdict};
+use crate::small::{MS, Small, key};
+use framelane_queue::{Policy, Reason, Seq, Settled, Step, Ticket, Verdict};
 
 fn within(policy: Policy) -> Policy {
     Policy { answer_within: Some(100 * MS), ..policy }
@@ -73,4 +73,76 @@ fn each_time_is_a_failure() {
     small.now += 100 * MS;
     small.steps();
     assert_eq!(small.verdicts(flow), [(0, Verdict::Missing(Reason::Failed))]);
+}
+
+/// What is told of a queue whose hand-outs were given a second and three times as long as is usual.
+fn overlong(small: &mut Small) -> (Vec<Ticket>, bool) {
+    let (told, more) = small.queue.overlong(1000 * MS, 3, small.now);
+    (told.into_iter().map(|overlong| overlong.ticket).collect(), more)
+}
+
+#[test]
+fn a_hand_out_without_a_limit_is_told_once_when_it_is_out_for_long() {
+    let mut small = Small::new();
+    let flow = small.open(Policy::lossless());
+    let lane = small.join_as(7, &["work"], 2);
+    small.offer(flow).unwrap();
+    let (_, ticket) = small.assigned()[0];
+    small.now += 999 * MS;
+    assert_eq!(overlong(&mut small), (vec![], true), "but it may become so");
+    small.now += MS;
+    let (told, more) = small.queue.overlong(1000 * MS, 3, small.now);
+    assert!(!more);
+    let [told] = &told[..] else { panic!("one: {told:?}") };
+    assert_eq!((told.lane, told.worker.0, told.ticket, told.out_for), (lane, 7, ticket, 1000 * MS));
+    assert_eq!(told.key, key("work"));
+    small.now += 60_000 * MS;
+    assert_eq!(overlong(&mut small), (vec![], false), "once");
+    assert_eq!(small.queue.lane(lane).unwrap().overlong, 1);
+    // Nothing was done about it.
+    assert_eq!(small.answer(lane, ticket), Settled::Counted);
+}
+
+#[test]
+fn work_that_usually_takes_long_is_overlong_later_however_long_ago_that_was() {
+    let mut small = Small::new();
+    let flow = small.open(Policy::lossless());
+    let lane = small.join(&["work"], 1);
+    small.offer(flow).unwrap();
+    let (_, first) = small.assigned()[0];
+    small.now += 10_000 * MS;
+    small.answer(lane, first);
+    small.now += 3_600_000 * MS;
+    small.offer(flow).unwrap();
+    let (_, second) = small.assigned()[0];
+    small.now += 29_999 * MS;
+    assert_eq!(overlong(&mut small), (vec![], true));
+    small.now += MS;
+    assert_eq!(overlong(&mut small), (vec![second], false));
+}
+
+#[test]
+fn what_something_ends_is_never_overlong() {
+    let mut small = Small::new();
+    let lane = small.join(&["work"], 4);
+    let limited = [within(Policy::lossless()), Policy::video(3_600_000 * MS)];
+    for policy in limited {
+        let flow =
+            small.open(Policy { answer_within: policy.answer_within.map(|_| 3_600_000 * MS), ..policy });
+        small.offer(flow).unwrap();
+    }
+    let flow = small.open(Policy::lossless());
+    small.offer(flow).unwrap();
+    small.offer(flow).unwrap();
+    let tickets = small.assigned();
+    assert_eq!(tickets.len(), 4);
+    // One is cancelled, and the lane is not heard for a while.
+    small.queue.cancel(flow, Seq(0), small.now);
+    small.queue.suspect(lane, small.now);
+    small.now += 60_000 * MS;
+    assert_eq!(overlong(&mut small), (vec![], true), "of one that is not heard nobody knows");
+    small.queue.trust(lane, small.now);
+    let of_the_flow = |ticket: &&Ticket| ticket.flow == flow && ticket.seq == Seq(1);
+    let last = *tickets.iter().map(|(_, ticket)| ticket).find(of_the_flow).unwrap();
+    assert_eq!(overlong(&mut small), (vec![last], false));
 }

@@ -106,6 +106,9 @@ fn check_stream(stream: &Stream) -> Result<(), String> {
     if stream.weight.get() > WEIGHT_MAX {
         return Err(format!("weight = {}: at most {WEIGHT_MAX}", stream.weight));
     }
+    if stream.hedge_percent > 100 {
+        return Err(format!("hedge_percent = {}: use a number from 0 to 100", stream.hedge_percent));
+    }
     if stream.hold_boxes && stream.model_rate.is_none() {
         return Err("hold_boxes needs model_rate: without it every frame has boxes of its own".into());
     }
@@ -174,6 +177,7 @@ mod tests {
         assert!(problem("[streams.a]\nsource = \"test:\"\nthreshold = 2.0").contains("from 0 to 1"));
         assert!(problem("[streams.a]\nsource = \"test:\"\npin = \"gpu-1\"").contains("worker's id"));
         assert!(problem("[streams.a]\nsource = \"test:\"\nweight = 1001").contains("at most 1000"));
+        assert!(problem("[streams.a]\nsource = \"test:\"\nhedge_percent = 101").contains("from 0 to 100"));
         assert!(problem("[streams.a]\nsource = \"test:\"\nhold_boxes = true").contains("model_rate"));
         assert!(problem("[streams.a]\nsource = \"test:\"\npace = \"fast\"").contains("when_full"));
         assert!(problem("[streams.a]\nsource = \"test:\"\noutput = { width = 640 }").contains("or neither"));
@@ -181,5 +185,17 @@ mod tests {
             problem("[streams.a]\nsource = \"test:\"\noutput = { width = 641, height = 480 }")
                 .contains("even")
         );
+    }
+
+    #[test]
+    fn a_stream_hedges_as_many_as_it_says() {
+        let policy = |key: &str| {
+            let config = config(&format!("[streams.a]\nsource = \"test:\"\n{key}"));
+            assert_eq!(config.check(), Ok(()));
+            config.streams["a"].policy()
+        };
+        assert_eq!(policy("").hedge, None);
+        assert_eq!(policy("hedge_percent = 0").hedge, None);
+        assert_eq!(policy("hedge_percent = 5").hedge, queue::Hedge::slowest_percent(5));
     }
 }

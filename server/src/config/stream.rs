@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use models::detect::Quality;
 use picture::Rate;
-use queue::{NoLane, Policy, WorkerId};
+use queue::{Hedge, NoLane, Policy, WorkerId};
 use serde::Deserialize;
 
 use super::ModelRate;
@@ -52,6 +52,10 @@ pub struct Stream {
     /// without a budget from a worker that never answers. Default 0: as long as the worker lives.
     #[serde(default)]
     pub answer_within_ms: u64,
+    /// A frame whose worker takes longer than all but the slowest so many percent do is given to a second one
+    /// too, if one has nothing else to do: the first answer counts, the other is cancelled. Default 0: none is.
+    #[serde(default)]
+    pub hedge_percent: u16,
     /// What happens where no worker serves the model. Default: `pass` with a budget, `wait` without.
     #[serde(default)]
     pub no_worker: Option<NoWorker>,
@@ -200,6 +204,7 @@ impl Stream {
             },
             pin: self.pin.as_deref().and_then(worker),
             weight: self.weight,
+            hedge: Hedge::slowest_percent(self.hedge_percent),
             ..Policy::lossless()
         }
     }

@@ -44,6 +44,13 @@ pub(crate) struct Submit {
     /// How many failures end a task; 0: none does. Default: as the coordinator says.
     #[arg(long)]
     attempts: Option<u32>,
+    /// Milliseconds that a worker may take over a task; then another one gets it. Default: as the coordinator says.
+    #[arg(long, value_name = "MS")]
+    answer_within: Option<u64>,
+    /// Give a task whose worker is among the slowest so many percent to a second one too, if one is idle. The first
+    /// answer counts.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u16).range(0..=100))]
+    hedge: Option<u16>,
     /// Only this worker, by its id.
     #[arg(long, value_name = "ID")]
     worker: Option<String>,
@@ -67,7 +74,14 @@ impl Submit {
         let job = if self.lines.is_none() { Some(self.job().await?) } else { None };
         let worker = self.worker.as_deref().map(|id| id.trim_start_matches('w').parse());
         let worker = worker.transpose().context("--worker: give the id as `status` shows it")?;
-        let wishes = Wishes { budget_ms: self.budget, attempts: self.attempts, worker, ..Wishes::default() };
+        let wishes = Wishes {
+            budget_ms: self.budget,
+            attempts: self.attempts,
+            answer_within_ms: self.answer_within,
+            hedge_percent: self.hedge,
+            worker,
+            ..Wishes::default()
+        };
         let server = self.at.server()?;
         // What a shell sends it sends again by itself.
         let config = Config { wishes, reconnect: false, ..Config::new("framelane-tasks") };
