@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use crate::id::{LaneId, Ticket, WorkerId};
 use crate::key::Key;
+use crate::place::Culprit;
 use crate::pool::PoolId;
 use crate::slots::{At, NumberMap};
 
@@ -117,6 +118,10 @@ impl Lane {
         }
     }
 
+    pub(crate) fn culprit(&self) -> Culprit {
+        Culprit { lane: self.id, worker: self.worker }
+    }
+
     /// Tickets it holds, cancelled ones included.
     pub(crate) fn outstanding(&self) -> u32 {
         u32::try_from(self.held.len()).unwrap_or(u32::MAX)
@@ -128,6 +133,11 @@ impl Lane {
             return 0;
         }
         self.credit.saturating_sub(self.outstanding())
+    }
+
+    /// It is heard and has credit, used up or not: sooner or later it works on what it gets.
+    pub(crate) fn is_able(&self) -> bool {
+        self.credit > 0 && !self.draining && !self.suspected
     }
 
     pub(crate) fn view(&self) -> LaneView<'_> {

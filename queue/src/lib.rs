@@ -111,11 +111,20 @@
 //! another lane gets the same parts, in their old turn. The first answer counts. [`Dispatcher::trust`] takes
 //! it back, [`Dispatcher::leave`] ends it.
 //!
+//! # Lanes that fail
+//!
+//! A part that failed goes to another lane than the one that failed it, of another worker if there is one.
+//! A lane whose latest word on a key was a failure rests: it comes after the others, and while one of them has
+//! not failed and is able to work it gets nothing but a probe at the end of each rest, from 20 ms at first to
+//! 5 s at last. So a part that failed waits that long at most for another lane which is only busy, a worker that
+//! fails everything takes no work from those beside it, and one that is well again is found out. One answer
+//! ends it; where all have failed lately nobody is held back. `members.rs` has the rules.
+//!
 //! # Where to read on
 //!
 //! `dispatcher/` has one file for each kind of call, and `dispatcher/settle.rs` what they share.
-//! `place.rs` and `flow.rs` are the state, `pool.rs` decides whose turn it is, `timer.rs` keeps what is
-//! due.
+//! `place.rs` and `flow.rs` are the state, `pool.rs` decides whose turn it is and `members.rs` who gets it,
+//! `timer.rs` keeps what is due.
 
 mod books;
 mod dispatcher;
@@ -124,6 +133,7 @@ mod id;
 mod key;
 mod lane;
 mod line;
+mod members;
 mod offer;
 mod parts;
 mod place;

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
-use crate::id::{LaneId, PartIndex};
+use crate::id::{LaneId, PartIndex, WorkerId};
 use crate::key::Key;
+use crate::lane::Lane;
 use crate::offer::{Outcome, Reason, Taken, Verdict};
 use crate::parts::Parts;
 use crate::pool::{PoolId, SlowTurn};
@@ -14,6 +15,20 @@ use crate::slots::At;
 pub(crate) struct Holder {
     pub(crate) lane: At<LaneId>,
     pub(crate) attempt: u32,
+}
+
+/// A lane that failed a part. It may be gone, while others of its worker are there, or come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Culprit {
+    pub(crate) lane: LaneId,
+    pub(crate) worker: WorkerId,
+}
+
+impl Culprit {
+    /// How far a lane is to be kept from the part: that lane most of all, then others of its worker.
+    pub(crate) fn keeps(&self, lane: &Lane) -> u8 {
+        u8::from(lane.worker == self.worker) + u8::from(lane.id == self.lane)
+    }
 }
 
 /// Whether a part that one lane has is to have a second one.
@@ -81,6 +96,8 @@ pub(crate) struct Slot<P, A> {
     pub(crate) attempt: u32,
     /// Hand-outs that count against the policy's attempts.
     pub(crate) charged: u32,
+    /// Who was charged last.
+    pub(crate) failed_by: Option<Culprit>,
 }
 
 impl<P, A> Slot<P, A> {

@@ -10,10 +10,12 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap};
 use std::num::NonZeroU64;
+use std::time::Instant;
 
 use crate::id::{FlowId, LaneId, PartIndex, Seq, WorkerId};
 use crate::key::Key;
 use crate::line::Line;
+use crate::members::{Mark, Members, Standings};
 use crate::service::Service;
 use crate::slots::{At, Slots};
 use crate::spread::Spread;
@@ -51,10 +53,8 @@ pub(crate) struct Pool {
     pub(crate) spread: Option<Box<Spread>>,
     /// Parts that are to be hedged as soon as there is room for it.
     slow: BTreeMap<SlowTurn, SlowPart>,
-    /// The lanes that serve it, and whether they are warm for the key.
-    lanes: Vec<(At<LaneId>, bool)>,
-    /// How many of the lanes have room.
-    roomy: usize,
+    /// The lanes that serve it.
+    lanes: Members,
     /// Lines of flows that name this pool, waiting parts or not.
     lines: usize,
     /// Flows by virtual time: all that have waiting parts, and some that have none any more. Those leave
@@ -91,13 +91,12 @@ pub(crate) struct Pools {
     slots: Slots<PoolId, Pool>,
     by_key: HashMap<(Key, Option<WorkerId>), At<PoolId>>,
     next: u64,
-    /// Pools with waiting flows and a lane with room: the only ones that `poll` looks at.
+    /// Pools with waiting flows and a lane that may have a part: the only ones that `poll` looks at.
     runnable: Vec<At<PoolId>>,
-    /// Pools with slow parts and a lane with room.
+    /// Pools with slow parts and a lane that may have one.
     hedging: Vec<At<PoolId>>,
     next_slow: NonZeroU64,
-    /// The room of each lane by its index, kept close together because choosing the freest reads many.
-    room: Vec<u32>,
+    standings: Standings,
 }
 
 impl Pools {
@@ -109,7 +108,7 @@ impl Pools {
             runnable: Vec::new(),
             hedging: Vec::new(),
             next_slow: NonZeroU64::MIN,
-            room: Vec::new(),
+            standings: Standings::default(),
         }
     }
 
@@ -127,6 +126,10 @@ impl Pools {
     pub(crate) fn by_id(&mut self, id: PoolId) -> Option<&mut Pool> {
         let at = self.slots.find(id)?;
         Some(&mut self.slots[at])
+    }
+
+    pub(crate) fn at(&self, id: PoolId) -> Option<At<PoolId>> {
+        self.slots.find(id)
     }
 
     pub(crate) fn find(&self, key: &Key, pin: Option<WorkerId>) -> Option<At<PoolId>> {
@@ -147,8 +150,7 @@ impl Pools {
             service: Service::default(),
             spread: None,
             slow: BTreeMap::new(),
-            lanes: Vec::new(),
-            roomy: 0,
+            lanes: Members::default(),
             lines: 0,
             turns: BinaryHeap::new(),
             waiting: 0,
@@ -187,45 +189,74 @@ impl Pools {
     }
 
     pub(crate) fn add_lane(&mut self, at: At<PoolId>, lane: At<LaneId>, warm: bool) {
-        let roomy = self.room_of(lane) > 0;
-        let pool = &mut self.slots[at];
-        pool.lanes.push((lane, warm));
-        pool.roomy += usize::from(roomy);
+        self.slots[at].lanes.add(lane, warm, &self.standings);
         self.refresh(at);
     }
 
     /// Takes a lane off a pool; the caller sweeps once it has dealt with what waits there.
     pub(crate) fn drop_lane(&mut self, at: At<PoolId>, lane: At<LaneId>) {
-        let roomy = self.room_of(lane) > 0;
-        let pool = &mut self.slots[at];
-        pool.lanes.retain(|&(other, _)| other != lane);
-        pool.roomy -= usize::from(roomy);
+        self.slots[at].lanes.drop(lane, &self.standings);
         self.refresh(at);
     }
 
-    fn room_of(&self, lane: At<LaneId>) -> u32 {
-        self.room.get(lane.index()).copied().unwrap_or(0)
-    }
-
-    /// Notes how many more tickets a lane may hold. `pools` are those that the lane serves.
+    /// Notes how many more tickets a lane may hold, and whether it is able to work at all. `pools` are those
+    /// that the lane serves.
     #[inline]
-    pub(crate) fn set_room(&mut self, lane: At<LaneId>, room: u32, pools: &[At<PoolId>]) {
-        if self.room.len() <= lane.index() {
-            self.room.resize(lane.index() + 1, 0);
-        }
-        let before = std::mem::replace(&mut self.room[lane.index()], room);
-        if (before > 0) == (room > 0) {
+    pub(crate) fn set_room(&mut self, lane: At<LaneId>, room: u32, able: bool, pools: &[At<PoolId>]) {
+        let Some(change) = self.standings.set(lane, room, able) else {
             return;
-        }
+        };
         for &at in pools {
-            let pool = &mut self.slots[at];
-            if room > 0 {
-                pool.roomy += 1;
-            } else {
-                pool.roomy -= 1;
-            }
+            self.slots[at].lanes.changed(change, &self.standings);
             self.refresh(at);
         }
+    }
+
+    /// A lane has failed a part of this pool. Returns until when it rests, where that is new.
+    pub(crate) fn lane_failed(&mut self, at: At<PoolId>, lane: At<LaneId>, now: Instant) -> Option<Instant> {
+        let until = self.slots[at].lanes.failed(lane, now, &self.standings);
+        self.refresh(at);
+        until
+    }
+
+    /// A lane has got a part of this pool. Returns until when it rests, where it had failed before.
+    #[inline]
+    pub(crate) fn lane_handed(&mut self, at: At<PoolId>, lane: At<LaneId>, now: Instant) -> Option<Instant> {
+        let until = self.slots[at].lanes.handed(lane, now, &self.standings);
+        if until.is_some() {
+            self.refresh(at);
+        }
+        until
+    }
+
+    /// A lane has answered a part of this pool.
+    #[inline]
+    pub(crate) fn lane_answered(&mut self, at: At<PoolId>, lane: At<LaneId>) {
+        if self.slots[at].lanes.answered(lane, &self.standings) {
+            self.refresh(at);
+        }
+    }
+
+    /// The rest of a lane is over.
+    pub(crate) fn lane_rested(&mut self, at: At<PoolId>, lane: At<LaneId>) {
+        self.slots[at].lanes.rested(lane, &self.standings);
+        self.refresh(at);
+    }
+
+    /// Until when a lane rests at a pool.
+    pub(crate) fn rests_until(&self, at: At<PoolId>, lane: At<LaneId>) -> Option<Instant> {
+        self.slots[at].lanes.rests_until(lane)
+    }
+
+    /// What a pool holds against a lane.
+    pub(crate) fn mark(&self, at: At<PoolId>, lane: At<LaneId>) -> Option<Mark> {
+        self.slots[at].lanes.mark(lane)
+    }
+
+    /// Holds against a lane what was held against it before it stepped down, where it serves again.
+    pub(crate) fn hold_against(&mut self, at: At<PoolId>, lane: At<LaneId>, mark: Mark) {
+        self.slots[at].lanes.hold_against(lane, mark, &self.standings);
+        self.refresh(at);
     }
 
     /// A flow has begun to wait.
@@ -302,14 +333,16 @@ impl Pools {
         best.1
     }
 
-    /// The lane of a pool to hand out to, `but` for one: warm ones first, then the one with the most room.
+    /// The lane of a pool to hand out to, as [`Members::freest`] says, `but` for one; those come last that are
+    /// `far`.
     #[inline]
-    pub(crate) fn freest(&self, at: At<PoolId>, but: Option<At<LaneId>>) -> Option<At<LaneId>> {
-        let lanes = self.slots[at].lanes.iter();
-        let roomy = lanes.filter(|&&(lane, _)| self.room_of(lane) > 0 && Some(lane) != but);
-        // `max_by_key` keeps the last of equals; reversed, the longest-serving lane wins.
-        let best = roomy.rev().max_by_key(|&&(lane, warm)| (warm, self.room_of(lane)));
-        best.map(|&(lane, _)| lane)
+    pub(crate) fn freest(
+        &self,
+        at: At<PoolId>,
+        but: Option<At<LaneId>>,
+        far: impl Fn(At<LaneId>) -> u8,
+    ) -> Option<At<LaneId>> {
+        self.slots[at].lanes.freest(&self.standings, but, far)
     }
 
     /// A part has been out for long. Returns its turn.
@@ -334,15 +367,15 @@ impl Pools {
             // Only where its own lane is the one with room, a part must let others go first: with
             // two such lanes the first part will do, so no more are looked at than one lane holds.
             let mut slow = self.slots[at].slow.iter();
-            slow.find_map(|(&turn, &part)| Some((turn, part, self.freest(at, Some(part.holder))?)))
+            slow.find_map(|(&turn, &part)| Some((turn, part, self.freest(at, Some(part.holder), |_| 0)?)))
         })
     }
 
     /// Keeps `runnable` and `hedging` true to a pool's state.
     fn refresh(&mut self, at: At<PoolId>) {
         let pool = &mut self.slots[at];
-        let can_run = pool.roomy > 0 && pool.waiting > 0;
-        let can_hedge = pool.roomy > 0 && !pool.slow.is_empty();
+        let can_run = pool.lanes.is_ready() && pool.waiting > 0;
+        let can_hedge = pool.lanes.is_ready() && !pool.slow.is_empty();
         if can_run != pool.runnable.is_some() {
             list(&mut self.runnable, &mut self.slots, at, |pool| &mut pool.runnable);
         }

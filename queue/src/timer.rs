@@ -10,6 +10,7 @@ use std::collections::BinaryHeap;
 use std::time::Instant;
 
 use crate::id::{FlowId, LaneId, PartIndex, Seq, Ticket};
+use crate::pool::PoolId;
 
 /// What is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,6 +27,8 @@ pub(crate) enum Due {
     Slow(Ticket),
     /// A lane must have answered.
     Answer(Ticket, LaneId),
+    /// A lane has rested long enough after its failures.
+    Rested(PoolId, LaneId),
 }
 
 /// Below this size sweeping would cost more than it saves.

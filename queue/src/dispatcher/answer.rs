@@ -71,7 +71,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
             Ok(_) => lane.answered += 1,
             Err(_) => lane.failed += 1,
         }
-        self.count(ticket, held.hedge, answered);
+        self.count(at, ticket, held.hedge, answered);
         Settled::Counted
     }
 
@@ -82,7 +82,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         if let Some((_, held)) = self.let_go(lane, ticket) {
             self.learn(&held, false, None);
             if held.worth == Worth::Live {
-                self.give_back(ticket, false);
+                self.give_back(ticket, None);
             }
         }
     }
@@ -114,12 +114,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
     }
 
     /// Settles the part of a live ticket that came back with a result.
-    fn count(&mut self, ticket: Ticket, hedge: bool, answered: Answered<A, P>) {
+    fn count(&mut self, lane: At<LaneId>, ticket: Ticket, hedge: bool, answered: Answered<A, P>) {
         let Ticket { flow, seq, part, .. } = ticket;
         let at = self.flows.find(flow).expect("a live ticket's flow is there");
         let other = self.take_back(at, ticket);
         match (answered.result, self.now) {
             (Ok(answer), _) => {
+                let place = self.flows[at].place(seq).expect("a live ticket's place is not settled");
+                self.pools.lane_answered(place.parts[usize::from(part)].pool, lane);
                 if !answered.asks.is_empty() {
                     self.ask(at, seq, answered.asks);
                 }
@@ -131,7 +133,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 self.flows[at].parts.hedges_won += u64::from(hedge);
                 self.settle(at, seq, part, Outcome::Answer(answer));
             }
-            (Err(Failure::Failed), Some(now)) => self.charge(at, seq, part, other, now),
+            (Err(Failure::Failed), Some(now)) => {
+                let culprit = self.lanes[lane].culprit();
+                self.charge(at, seq, part, culprit, other, now);
+            }
             (Err(_), _) => self.settle(at, seq, part, Outcome::Missing(Reason::Failed)),
         }
     }

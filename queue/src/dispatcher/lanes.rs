@@ -8,7 +8,7 @@ use crate::key::Key;
 use crate::lane::{Held, Join, Lane, LaneKey, Worth};
 use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
-use crate::place::State;
+use crate::place::{Culprit, State};
 use crate::policy::NoLane;
 use crate::pool::PoolId;
 use crate::slots::At;
@@ -44,8 +44,13 @@ impl<I, P, A> Dispatcher<I, P, A> {
         };
         self.lanes[at].keys = keys;
         if !self.lanes[at].draining {
+            let mark = |&pool| Some((pool, self.pools.mark(pool, at)?));
+            let marks: Vec<_> = self.lanes[at].pools.iter().filter_map(mark).collect();
             let before = self.step_down(at);
             self.serve(at);
+            for (pool, mark) in marks {
+                self.pools.hold_against(pool, at, mark);
+            }
             self.unstaffed(&before);
         }
     }
@@ -85,6 +90,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
         self.lanes[at].draining = true;
         self.lane_changed(at);
         let held = std::mem::take(&mut self.lanes[at].held);
+        let culprit = self.lanes[at].culprit();
         self.lanes.remove(id);
         // The table gives them in no order; the same calls must always lead to the same steps.
         let mut held: Vec<(Ticket, Held)> = held.into_iter().collect();
@@ -92,21 +98,22 @@ impl<I, P, A> Dispatcher<I, P, A> {
         for (ticket, held) in held {
             self.learn(&held, false, None);
             if held.worth == Worth::Live {
-                self.give_back(ticket, blame.is_none_or(|culprit| culprit == ticket));
+                let charged = blame.is_none_or(|blamed| blamed == ticket);
+                self.give_back(ticket, charged.then_some(culprit));
             }
         }
         self.unstaffed(&before);
     }
 
-    /// A live ticket comes back without an answer, charged or not: its part waits again, unless
+    /// A live ticket comes back without an answer, charged to a lane or not: its part waits again, unless
     /// another lane has it too.
-    pub(super) fn give_back(&mut self, ticket: Ticket, charged: bool) {
+    pub(super) fn give_back(&mut self, ticket: Ticket, charged: Option<Culprit>) {
         let Some(at) = self.flows.find(ticket.flow) else {
             return;
         };
         let other = self.take_back(at, ticket);
-        match self.now {
-            Some(now) if charged => self.charge(at, ticket.seq, ticket.part, other, now),
+        match (self.now, charged) {
+            (Some(now), Some(culprit)) => self.charge(at, ticket.seq, ticket.part, culprit, other, now),
             _ if other => self.doubt(at, ticket.seq, ticket.part),
             _ => self.enqueue(at, ticket.seq, ticket.part),
         }
@@ -115,7 +122,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
     /// Notes a lane's room after its credit or its tickets changed.
     pub(super) fn lane_changed(&mut self, at: At<LaneId>) {
         let lane = &self.lanes[at];
-        self.pools.set_room(at, lane.room(), &lane.pools);
+        self.pools.set_room(at, lane.room(), lane.is_able(), &lane.pools);
     }
 
     /// Tells once that a draining lane holds nothing any more. To be called when it begins to drain

@@ -188,7 +188,7 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 (None, State::Done(Outcome::Missing(reason)))
             }
         };
-        Slot { key: part.key, pool, payload, state, attempt: 0, charged: 0 }
+        Slot { key: part.key, pool, payload, state, attempt: 0, charged: 0, failed_by: None }
     }
 
     /// The pool of a part, with a line of the flow at it.

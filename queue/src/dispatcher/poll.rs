@@ -148,8 +148,8 @@ impl<I, P, A> Dispatcher<I, P, A> {
                     continue;
                 }
             }
-            let lane_at = self.pools.freest(pool, None);
-            let lane_at = lane_at.expect("a runnable pool has a lane with room");
+            let lane_at = self.lane_for(at, pool, part);
+            let lane_at = lane_at.expect("a runnable pool has a lane that may have a part");
 
             self.serve_next(at, pool);
             let (ticket, beside) = self.hand_to(lane_at, at, part.seq, part.part, now);
@@ -160,6 +160,16 @@ impl<I, P, A> Dispatcher<I, P, A> {
             }
             let lane = self.lanes[lane_at].id;
             return Some(Step::Assign { lane, ticket });
+        }
+    }
+
+    /// The lane that is to have a part: rather not the one that failed it last.
+    #[inline]
+    fn lane_for(&self, at: At<FlowId>, pool: At<PoolId>, part: Waiting) -> Option<At<LaneId>> {
+        let place = self.flows[at].place(part.seq).expect("a part that waits is not settled");
+        match place.parts[usize::from(part.part)].failed_by {
+            None => self.pools.freest(pool, None, |_| 0),
+            Some(culprit) => self.pools.freest(pool, None, |lane| culprit.keeps(&self.lanes[lane])),
         }
     }
 
@@ -203,10 +213,14 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 (false, false)
             }
         };
-        let pool = self.pools.get(slot.pool).id;
+        let pool_at = slot.pool;
+        let pool = self.pools.get(pool_at).id;
         let held = Held { pool, since: now, worth: Worth::Live, slow: false, hedge, overlong: false };
         self.lanes[lane].held.insert(ticket, held);
         self.lane_changed(lane);
+        if let Some(until) = self.pools.lane_handed(pool_at, lane, now) {
+            self.set_timer(until, Due::Rested(pool, self.lanes[lane].id));
+        }
         let until = self.flows[at].policy.answer_within.and_then(|within| now.checked_add(within));
         if let Some(until) = until {
             self.set_timer(until, Due::Answer(ticket, self.lanes[lane].id));

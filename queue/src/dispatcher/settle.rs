@@ -8,7 +8,7 @@ use crate::id::{FlowId, PartIndex, Seq, Ticket};
 use crate::lane::Worth;
 use crate::line::Waiting;
 use crate::offer::{Outcome, Reason};
-use crate::place::{Holder, Second, State};
+use crate::place::{Culprit, Holder, Second, State};
 use crate::policy::NoLane;
 use crate::pool::PoolId;
 use crate::slots::At;
@@ -152,14 +152,40 @@ impl<I, P, A> Dispatcher<I, P, A> {
         }
     }
 
+    /// Notes which lane has failed a part. That is held against the lane where the part has not failed before:
+    /// then the part may be the cause itself, and would take down one lane after the other.
+    fn blame(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex, culprit: Culprit, now: Instant) {
+        let place = self.flows[at].place_mut(seq).expect("the caller has seen the place");
+        let slot = &mut place.parts[usize::from(part)];
+        slot.charged += 1;
+        slot.failed_by = Some(culprit);
+        let pool = slot.pool;
+        if slot.charged > 1 {
+            return;
+        }
+        if let Some(lane) = self.lanes.find(culprit.lane)
+            && let Some(until) = self.pools.lane_failed(pool, lane, now)
+        {
+            self.set_timer(until, Due::Rested(self.pools.get(pool).id, culprit.lane));
+        }
+    }
+
     /// Counts a failure against a part, and tries it again or gives it up; while another lane has it
     /// (`other`), that one may still answer.
-    pub(super) fn charge(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex, other: bool, now: Instant) {
+    pub(super) fn charge(
+        &mut self,
+        at: At<FlowId>,
+        seq: Seq,
+        part: PartIndex,
+        culprit: Culprit,
+        other: bool,
+        now: Instant,
+    ) {
+        self.blame(at, seq, part, culprit, now);
         let flow = &mut self.flows[at];
         let (id, limit, rest) = (flow.id, flow.policy.attempts, flow.policy.retry_after);
         let place = flow.place_mut(seq).expect("the caller has seen the place");
         let slot = &mut place.parts[usize::from(part)];
-        slot.charged += 1;
         let over = limit.is_some_and(|limit| slot.charged >= limit.get());
         if other {
             // One that must rest is left to the suspected lane: it rests until that one is heard or gone.

@@ -99,6 +99,10 @@ impl<I, P, A> Dispatcher<I, P, A> {
                 let held = lane.and_then(|lane| lane.held.get(&ticket));
                 held.is_some_and(|held| held.worth == Worth::Live)
             }
+            Due::Rested(pool, lane) => {
+                let rests = self.pools.at(pool).zip(self.lanes.find(lane));
+                rests.and_then(|(pool, lane)| self.pools.rests_until(pool, lane)) == Some(at)
+            }
         }
     }
 
@@ -128,6 +132,11 @@ impl<I, P, A> Dispatcher<I, P, A> {
             }
             Due::Slow(ticket) => self.slow(ticket),
             Due::Answer(ticket, lane) => self.unanswered(lane, ticket),
+            Due::Rested(pool, lane) => {
+                if let (Some(pool), Some(lane)) = (self.pools.at(pool), self.lanes.find(lane)) {
+                    self.pools.lane_rested(pool, lane);
+                }
+            }
             Due::Deadline(..) => {}
         }
     }
@@ -146,10 +155,11 @@ impl<I, P, A> Dispatcher<I, P, A> {
         };
         held.worth = Worth::Cancelled;
         lane.failed += 1;
+        let culprit = lane.culprit();
         self.steps.push_back(Step::Cancel { lane: lane.id, ticket });
         self.flows[at].parts.unanswered += 1;
         let other = self.take_back(at, ticket);
-        self.charge(at, ticket.seq, ticket.part, other, now);
+        self.charge(at, ticket.seq, ticket.part, culprit, other, now);
     }
 
     fn wake_up(&mut self, at: At<FlowId>, seq: Seq, part: PartIndex) {

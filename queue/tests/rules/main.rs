@@ -5,6 +5,7 @@
 
 mod bounds;
 mod cancels;
+mod failing;
 mod hedges;
 mod lanes;
 mod parts;

@@ -22,7 +22,7 @@ fn no_life_breaks_a_promise() {
     // What is promised means nothing in lives in which nothing happens.
     assert!(seen.taken > 20 * LIVES, "{seen:?}");
     let counts = [seen.missing, seen.stale, seen.hedges, seen.hedges_won, seen.rescues, seen.lanes_lost];
-    for count in counts.into_iter().chain([seen.cancelled, seen.unanswered]) {
+    for count in counts.into_iter().chain([seen.cancelled, seen.unanswered, seen.probes]) {
         assert!(count > LIVES / 10, "{seen:?}");
     }
 }
@@ -79,6 +79,7 @@ fn a_queue_that_tells_nothing_or_too_late_is_noticed() {
         Fault::LoseCancel,
         Fault::KeepTicket,
         Fault::WaitForAnswers,
+        Fault::ForgiveFailures,
     ] {
         let noticed = (0..40).filter(|&seed| sim::run(seed, Some(fault), false).is_err());
         let noticed = noticed.count();

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use framelane_queue::{
-    Answered, Failure, FlowId, LaneId, Offer, Outcome, Part, Reason, RefusedWhy, Seq, Settled, SourceCounts,
-    Ticket,
+    Answered, Failure, FlowId, Key, LaneId, Offer, Outcome, Part, Reason, RefusedWhy, Seq, Settled,
+    SourceCounts, Ticket,
 };
 
 use super::script::{Op, Reply};
@@ -76,6 +76,8 @@ impl World {
                     self.queue.keys(lane, lane_keys(keys), self.now);
                     if let Some(lane) = self.model.lanes.get_mut(&lane) {
                         lane.keys = model_keys(keys);
+                        let declared = |key: &Key| lane.keys.iter().any(|(declared, _)| declared == key);
+                        lane.marks.retain(|(key, _), _| declared(key));
                     }
                     self.model.pass_by();
                 }
@@ -86,6 +88,7 @@ impl World {
                     self.queue.drain(lane, self.now);
                     if let Some(lane) = self.model.lanes.get_mut(&lane) {
                         lane.draining = true;
+                        lane.marks.clear();
                     }
                     self.model.pass_by();
                 }
@@ -253,6 +256,7 @@ impl World {
                 Ok(answer) => {
                     let parts = &mut self.model.flows.get_mut(&flow).unwrap().parts;
                     parts.hedges_won += u64::from(self.hedges.contains(&ticket));
+                    self.model.is_sound(lane, ticket);
                     self.model.ask(ticket, &asks);
                     if seal {
                         let flow = self.model.flows.get_mut(&flow).unwrap();
@@ -264,7 +268,10 @@ impl World {
                     let failed = Outcome::Missing(Reason::Failed);
                     self.model.settle(flow, seq, part, failed);
                 }
-                Err(Failure::Failed) => self.model.charge(ticket, other),
+                Err(Failure::Failed) => {
+                    let worker = self.model.lanes[&lane].worker;
+                    self.model.charge(ticket, (lane, worker), other);
+                }
             }
         }
         let asks = asks.into_iter().map(|(key, payload)| Part { key, payload });

@@ -79,21 +79,22 @@ impl World {
         let flow = &self.model.flows[&ticket.flow];
         let place = &flow.places[&ticket.seq];
         let part = &place.parts[usize::from(ticket.part)];
-        let lane = &self.model.lanes[&id];
         assert_eq!(ticket.attempt, part.attempt + 1, "tickets are not used again");
-        assert!(lane.could(&part.key, flow.policy.pin), "invariant 2: {id} is full, or not for {ticket}");
+        let (pin, hedge) = (flow.policy.pin, matches!(part.state, State::Out(_)) && !part.doubted);
+        assert!(self.model.could(id, &part.key, pin), "invariant 2: {id} is full, or not for {ticket}");
         assert!(place.deadline.is_none_or(|deadline| deadline > self.now));
         let holder = match &part.state {
             State::Waiting => None,
             State::Out(holders) if (part.slow || part.doubted) && holders.len() == 1 => Some(holders[0].lane),
             other => panic!("invariant 3: {ticket} is handed out while it is {other:?}"),
         };
-        // Warm lanes first, then the freest; a hedge does not go where the part is.
+        // A failed part goes elsewhere if it can. Those that did not fail come first, then warm lanes, then
+        // the freest; a hedge does not go where the part is.
         assert_ne!(holder, Some(id), "a hedge goes to another lane");
-        let warm = lane.warm(&part.key);
-        for (&other_id, other) in &self.model.lanes {
-            if other.could(&part.key, flow.policy.pin) && holder != Some(other_id) {
-                assert!((warm, lane.room()) >= (other.warm(&part.key), other.room()), "not the freest");
+        let stands = |id| self.model.stands(id, part, pin, !hedge);
+        for &other in self.model.lanes.keys() {
+            if self.model.could(other, &part.key, pin) && holder != Some(other) {
+                assert!(stands(id) >= stands(other), "{ticket} is for {other} rather than for {id}");
             }
         }
         let out = self.queue.hand_out(ticket).expect("a fresh ticket is live");
@@ -125,10 +126,9 @@ impl World {
 
     /// A hedge takes a lane that no first hand-out wants.
     fn judge_hedge(&self, id: LaneId) {
-        let lane = &self.model.lanes[&id];
         for flow in self.model.flows.values() {
             for part in flow.places.values().flat_map(|place| &place.parts) {
-                let wants = part.waits() && lane.could(&part.key, flow.policy.pin);
+                let wants = part.waits() && self.model.could(id, &part.key, flow.policy.pin);
                 assert!(!wants, "a hedge displaces a first hand-out");
             }
         }
@@ -138,6 +138,7 @@ impl World {
         let flow = self.model.flows.get_mut(&ticket.flow).expect("looked at above");
         let part = &flow.places[&ticket.seq].parts[usize::from(ticket.part)];
         let (key, doubted, within) = (part.key.clone(), part.doubted, flow.policy.answer_within);
+        let pin = flow.policy.pin;
         let mut slow_at = None;
         if doubted {
             flow.parts.rescued += 1;
@@ -148,6 +149,7 @@ impl World {
             flow.hedges = (flow.hedges + u32::from(hedge.extra.per_mille())).min(16_000);
             slow_at = self.queue.slow_after(ticket.flow, &key, self.now).map(|after| self.model.now + after);
         }
+        self.model.probe(id, &key, pin);
         let part = self.model.part(ticket.flow, ticket.seq, ticket.part);
         part.attempt += 1;
         (part.slow, part.doubted) = (false, false);
@@ -185,9 +187,9 @@ impl World {
                 assert!(flow.told_ready, "invariant 4: Ready is not told");
             }
             for part in flow.places.values().flat_map(|place| &place.parts) {
-                let free = self.model.lanes.iter().any(|(&id, lane)| {
+                let free = self.model.lanes.keys().any(|&id| {
                     let has_it = part.holders().iter().any(|holder| holder.lane == id);
-                    lane.could(&part.key, flow.policy.pin) && !has_it
+                    self.model.could(id, &part.key, flow.policy.pin) && !has_it
                 });
                 let wants = part.waits() || part.slow;
                 assert!(!wants || !free, "invariant 4: a part waits beside a free lane");

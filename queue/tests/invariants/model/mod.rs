@@ -8,7 +8,8 @@
 
 mod act;
 mod judge;
-pub(crate) mod rules;
+pub(crate) mod rests;
+mod rules;
 pub(crate) mod script;
 pub(crate) mod state;
 pub(crate) mod world;

@@ -25,9 +25,7 @@ impl Model {
     }
 
     pub(crate) fn serves(&self, key: &Key, pin: Option<WorkerId>) -> bool {
-        self.lanes.values().any(|lane| {
-            !lane.draining && lane.warm(key).is_some() && pin.is_none_or(|pin| pin == lane.worker)
-        })
+        self.lanes.values().any(|lane| lane.serves(key, pin))
     }
 
     pub(crate) fn part(&mut self, flow: FlowId, seq: Seq, part: u16) -> &mut Part {
@@ -67,6 +65,11 @@ impl Model {
                 }
             }
         }
+        for (id, until) in self.rests() {
+            // Of no ticket: any will do.
+            let none = Ticket { flow: FlowId(0), seq: Seq(0), part: 0, attempt: 0 };
+            due.push((until, 5, none, Some(id)));
+        }
         due.sort();
         due
     }
@@ -81,6 +84,7 @@ impl Model {
                 (1, _) => self.enqueue(ticket.flow, ticket.seq, ticket.part),
                 (3, _) => self.slow(ticket),
                 (4, Some(lane)) => self.unanswered(lane, ticket),
+                (5, Some(lane)) => self.rested(lane, at),
                 (_, Some(lane)) => {
                     self.leave(lane, Some(ticket));
                     self.lost.push(lane);
@@ -91,12 +95,13 @@ impl Model {
     }
 
     /// A lane has not answered in time: it is told to let go, and the part has failed once more.
-    fn unanswered(&mut self, lane: LaneId, ticket: Ticket) {
-        let lane = self.lanes.get_mut(&lane).expect("a lane that is there");
+    fn unanswered(&mut self, id: LaneId, ticket: Ticket) {
+        let lane = self.lanes.get_mut(&id).expect("a lane that is there");
         lane.held.insert(ticket, Hold::Cancelled);
+        let worker = lane.worker;
         self.flows.get_mut(&ticket.flow).expect("known flow").parts.unanswered += 1;
         let other = self.take_back(ticket);
-        self.charge(ticket, other);
+        self.charge(ticket, (id, worker), other);
     }
 
     /// A hand-out has become slow: its part waits for a second lane, if a hedge is left.
@@ -225,11 +230,11 @@ impl Model {
     }
 
     /// A failure counts, but it ends nothing while another lane has the part too.
-    pub(crate) fn charge(&mut self, ticket: Ticket, other: bool) {
+    pub(crate) fn charge(&mut self, ticket: Ticket, culprit: (LaneId, WorkerId), other: bool) {
+        self.blame(ticket, culprit);
         let policy = self.flows[&ticket.flow].policy.clone();
         let now = self.now;
         let part = self.part(ticket.flow, ticket.seq, ticket.part);
-        part.charged += 1;
         let over = policy.attempts.is_some_and(|most| part.charged >= most.get());
         match policy.retry_after {
             None if other && !over => self.doubt(ticket.flow, ticket.seq, ticket.part),
@@ -382,15 +387,15 @@ impl Model {
         }
     }
 
-    pub(crate) fn leave(&mut self, lane: LaneId, blame: Option<Ticket>) {
-        let Some(lane) = self.lanes.remove(&lane) else {
+    pub(crate) fn leave(&mut self, id: LaneId, blame: Option<Ticket>) {
+        let Some(lane) = self.lanes.remove(&id) else {
             return;
         };
         for (ticket, hold) in lane.held {
             if hold == Hold::Live {
                 let other = self.take_back(ticket);
                 if blame.is_none_or(|blamed| blamed == ticket) {
-                    self.charge(ticket, other);
+                    self.charge(ticket, (id, lane.worker), other);
                 } else {
                     self.wait_again(ticket, other);
                 }

@@ -8,6 +8,8 @@ use framelane_queue::{
     WorkerId,
 };
 
+use super::rests::Mark;
+
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum State {
     Waiting,
@@ -30,6 +32,8 @@ pub(crate) struct Part {
     pub(crate) state: State,
     pub(crate) attempt: u32,
     pub(crate) charged: u32,
+    /// Who was charged last.
+    pub(crate) failed_by: Option<(LaneId, WorkerId)>,
     /// When its hand-out becomes slow.
     pub(crate) slow_at: Option<Instant>,
     /// It waits for a second lane.
@@ -40,8 +44,17 @@ pub(crate) struct Part {
 
 impl Part {
     pub(crate) fn new(key: Key, payload: u64) -> Self {
-        let state = State::Waiting;
-        Self { key, payload, state, attempt: 0, charged: 0, slow_at: None, slow: false, doubted: false }
+        Self {
+            key,
+            payload,
+            state: State::Waiting,
+            attempt: 0,
+            charged: 0,
+            failed_by: None,
+            slow_at: None,
+            slow: false,
+            doubted: false,
+        }
     }
 
     /// It is in the line of first hand-outs.
@@ -167,6 +180,8 @@ pub(crate) struct Lane {
     pub(crate) held: BTreeMap<Ticket, Hold>,
     /// By when live tickets must be answered, of those that must.
     pub(crate) answers: BTreeMap<Ticket, Instant>,
+    /// What is held against it.
+    pub(crate) marks: BTreeMap<(Key, Option<WorkerId>), Mark>,
 }
 
 impl Lane {
@@ -182,9 +197,9 @@ impl Lane {
         keys.find(|(served, _)| served == key).map(|&(_, warm)| warm)
     }
 
-    /// It has room for a part of this key, in a flow that is pinned so.
-    pub(crate) fn could(&self, key: &Key, pin: Option<WorkerId>) -> bool {
-        self.room() > 0 && self.warm(key).is_some() && pin.is_none_or(|pin| pin == self.worker)
+    /// It serves parts of this key, in a flow that is pinned so.
+    pub(crate) fn serves(&self, key: &Key, pin: Option<WorkerId>) -> bool {
+        !self.draining && self.warm(key).is_some() && pin.is_none_or(|pin| pin == self.worker)
     }
 }
 

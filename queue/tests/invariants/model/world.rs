@@ -112,6 +112,7 @@ impl World {
             told_drained: false,
             held: Default::default(),
             answers: Default::default(),
+            marks: Default::default(),
         };
         self.model.lanes.insert(id, lane);
         id

@@ -22,6 +22,7 @@ macro_rules! hold {
     };
 }
 
+mod failing;
 mod outcomes;
 mod rest;
 
@@ -31,6 +32,8 @@ struct Part {
     answer: Option<u64>,
     bad: bool,
     failures: u32,
+    /// The lane that failed it last, where that is known for sure.
+    failed_by: Option<LaneId>,
     attempts: u32,
     key: Option<Key>,
     /// Who has it, one lane or two, and as which attempt.
@@ -79,6 +82,10 @@ pub(super) struct Lane {
     due: BTreeMap<Ticket, Instant>,
     /// Those of which that moment has passed.
     expired: BTreeSet<Ticket>,
+    /// Where it has failed and not answered since, and when that was or when it was last tried.
+    fails: BTreeMap<failing::At, Instant>,
+    /// Where it may have.
+    may_fail: BTreeSet<failing::At>,
 }
 
 impl Lane {
@@ -269,6 +276,8 @@ impl Judge {
             held,
             due,
             expired,
+            fails: BTreeMap::new(),
+            may_fail: BTreeSet::new(),
         };
         hold!(self.lanes.insert(lane, fresh).is_none(), "{lane} was there before");
         Ok(())
@@ -280,7 +289,9 @@ impl Judge {
     }
 
     pub(super) fn keys(&mut self, lane: LaneId, keys: Vec<LaneKey>) -> Verdicts {
-        self.lane(lane)?.keys = keys;
+        let lane = self.lane(lane)?;
+        lane.fails.retain(|(key, _), _| keys.iter().any(|known| known.key == *key));
+        lane.keys = keys;
         Ok(())
     }
 
@@ -316,6 +327,7 @@ impl Judge {
             if let Some(part) = self.part(ticket) {
                 part.live.retain(|&(other, _)| other != lane);
                 part.failures += u32::from(blame.is_none_or(|blamed| blamed == ticket));
+                part.failed_by = None;
             }
         }
     }
@@ -331,7 +343,10 @@ impl Judge {
             && let Some(part) = self.part(ticket).filter(|part| part.answer.is_none())
         {
             part.live.retain(|&holder| holder != (id, ticket.attempt));
-            part.failures += 1;
+            self.failed(id, ticket, false, now);
+            if let Some(part) = self.part(ticket) {
+                part.failures += 1;
+            }
             self.seen.unanswered += 1;
         }
     }
@@ -356,6 +371,11 @@ impl Judge {
         self.seen.stale += u64::from(!live);
         self.expire(lane, ticket, now);
         self.let_go(lane, ticket, now);
+        match result {
+            Ok(_) if live => self.worked(lane, ticket),
+            Err(false) if live => self.failed(lane, ticket, true, now),
+            _ => {}
+        }
         if live && let Some(part) = self.part(ticket) {
             match result {
                 Ok(value) => part.answer = Some(value),
@@ -447,6 +467,11 @@ impl Judge {
         hold!(self.known.insert(ticket), "invariant 3: {ticket} is handed out a second time");
         self.tickets.push(ticket);
         let out = queue.hand_out(ticket).ok_or_else(|| format!("{ticket} is handed out and not live"))?;
+        let pin = self.flow(ticket.flow)?.policy.pin;
+        let hedge = self.part(ticket).is_some_and(|part| !part.live.is_empty());
+        if !hedge {
+            self.may_have(id, ticket, &(out.key.clone(), pin), now)?;
+        }
         let silent: BTreeSet<LaneId> =
             self.lanes.iter().filter_map(|(&id, lane)| lane.suspected.then_some(id)).collect();
         let lane = self.lane(id)?;

@@ -33,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) cancelled: u64,
     /// Hand-outs that were taken back, since no answer came in time.
     pub(crate) unanswered: u64,
+    /// Hand-outs to lanes that fail, while others work.
+    pub(crate) probes: u64,
     pub(crate) steps: u64,
     /// The fault on purpose, where there is one, had its chance.
     pub(crate) faulty: bool,
@@ -50,6 +52,7 @@ impl Seen {
         self.lanes_lost += other.lanes_lost;
         self.cancelled += other.cancelled;
         self.unanswered += other.unanswered;
+        self.probes += other.probes;
         self.steps += other.steps;
         self.faulty |= other.faulty;
     }

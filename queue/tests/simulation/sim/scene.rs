@@ -49,6 +49,7 @@ pub(crate) struct Worker {
     pub(crate) takes: u64,
     pub(crate) loses: u64,
     pub(crate) hangs: u64,
+    /// From 100 on it is a black hole: all that it does not lose comes back without an answer.
     pub(crate) fails: u64,
     pub(crate) bad: u64,
     pub(crate) twice: u64,
@@ -92,7 +93,12 @@ pub(crate) fn draw(random: &mut Random) -> Scene {
     let workers = random.between(1, 4);
     // In half of the lives one worker is ten times slower than it would be.
     let slow = random.chance(50).then(|| random.between(0, workers - 1));
-    let workers = (0..workers).map(|id| worker(random, id, slow == Some(id))).collect();
+    let mut workers: Vec<_> = (0..workers).map(|id| worker(random, id, slow == Some(id))).collect();
+    // In a third of them one fails all that it gets, mostly at once.
+    if random.chance(33) {
+        let broken = random.between(0, workers.len() as u64 - 1) as usize;
+        workers[broken] = Worker { fails: 100, bad: 0, takes: random.between(50, 5_000), ..workers[broken] };
+    }
     let flows = (0..random.between(1, 4)).map(|_| flow(random)).collect();
     Scene { flows, workers }
 }

@@ -3,7 +3,9 @@
 use std::ops::{Deref, DerefMut};
 use std::time::{Duration, Instant};
 
-use framelane_queue::{Answered, Dispatcher, FlowId, LaneId, Policy, Seq, Settled, Step, Taken, Ticket};
+use framelane_queue::{
+    Answered, Dispatcher, Failure, FlowId, LaneId, Policy, Seq, Settled, Step, Taken, Ticket,
+};
 
 pub(crate) type Queue = Dispatcher<u64, u64, u64>;
 
@@ -34,6 +36,8 @@ pub(crate) enum Fault {
     KeepTicket,
     /// A flow's limit to the time that an answer may take is not kept.
     WaitForAnswers,
+    /// That lanes fail parts does not reach the queue: they were let go, as far as that knows.
+    ForgiveFailures,
     /// A moment at which something is due is named too late.
     WaitTooLong,
 }
@@ -154,6 +158,13 @@ impl Subject {
         now: Instant,
     ) -> Settled {
         if self.queue.hand_out(ticket).is_some() && self.strikes(Fault::LoseAnswer) {
+            return Settled::Counted;
+        }
+        let failed = matches!(answered.result, Err(Failure::Failed));
+        let forgives = self.fault == Some(Fault::ForgiveFailures);
+        if failed && forgives && self.queue.hand_out(ticket).is_some() {
+            self.struck = true;
+            self.queue.released(lane, ticket, now);
             return Settled::Counted;
         }
         match self.queue.answer(lane, ticket, answered, now) {

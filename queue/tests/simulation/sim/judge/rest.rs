@@ -67,7 +67,7 @@ impl Judge {
         for (id, lane) in self.lanes.iter().filter(|(_, lane)| lane.suspected) {
             for (ticket, _) in lane.held.iter().filter(|(_, told)| told.is_none()) {
                 hold!(
-                    !self.is_stranded(*id, ticket),
+                    !self.is_stranded(*id, ticket, now),
                     "invariant 7: {ticket} is left to {id}, which is silent"
                 );
             }
@@ -93,7 +93,7 @@ impl Judge {
     }
 
     /// Only this silent lane has the part, though it could be tried again, and another lane is free for it.
-    fn is_stranded(&self, holder: LaneId, ticket: &Ticket) -> bool {
+    fn is_stranded(&self, holder: LaneId, ticket: &Ticket, now: Instant) -> bool {
         let Some(flow) = self.flows.get(&ticket.flow) else { return false };
         let Policy { budget, attempts, retry_after, pin, .. } = flow.policy;
         let part = flow.places.get(&ticket.seq).and_then(|place| place.parts.get(&ticket.part));
@@ -104,11 +104,17 @@ impl Judge {
         let may = budget.is_none()
             && attempts.is_none_or(|most| part.failures < most.get())
             && (part.failures == 0 || retry_after.is_none());
+        let Some(key) = part.key.clone() else { return false };
+        let at = (key, pin);
+        let working = self.lanes.values().filter(|lane| lane.works(&at, self.release_within, now)).count();
         let free = |lane: &Lane| {
-            !lane.draining
+            // One that failed lately may have to rest, beside one that is only busy.
+            let rests = working > 1 && lane.may_fail.contains(&at);
+            !rests
+                && !lane.draining
                 && !lane.suspected
                 && (lane.held.len() as u32) < lane.credit
-                && lane.keys.iter().any(|known| Some(&known.key) == part.key.as_ref())
+                && lane.keys.iter().any(|known| known.key == at.0)
                 && pin.is_none_or(|pin| pin == lane.worker)
         };
         may && self.lanes.values().any(free)
