@@ -241,7 +241,8 @@ async fn the_second_worker_wins_and_the_slow_one_is_told_and_its_late_answer_is_
         let before = site.lane(&slow).await;
         assert_eq!((before.outstanding, before.label.shared_memory), (1, false), "it has not let go");
         let late = soon(reply.answer(Ok(slow.message(number)), Timings::default())).await;
-        assert_eq!(late, Err(ReplyError::Unwanted));
+        // A stream that carries others is not stopped for one: the answer travels, and is dropped at the other end.
+        assert_eq!(late, if length == LONG { Err(ReplyError::Unwanted) } else { Ok(()) });
         site.idle(&slow).await;
         let after = site.lane(&slow).await;
         assert_eq!((after.answered, after.failed), (number, 0), "losing a race is no failure");
@@ -315,14 +316,13 @@ async fn the_memory_of_a_body_that_was_cancelled_is_free_once_its_worker_has_let
     // As long as it is kept, another one finds none, which is seen by the third.
     let mut others = Vec::new();
     for _ in 0..2 {
+        let before = site.lane(&slow).await.answered;
         let number = site.offer().await;
         let (_, reply) = slow.job(number).await;
         slow.give(number, reply);
         others.push(number);
-        let answered = 1 + others.len() as u64;
-        let counted = |lanes: &[View]| {
-            lanes.iter().any(|lane| lane.worker == slow.id() && lane.answered + 1 == answered)
-        };
+        let counted =
+            |lanes: &[View]| lanes.iter().any(|lane| lane.worker == slow.id() && lane.answered == before + 1);
         site.until("it is answered", counted).await;
     }
     assert!(site.is_measured(&slow), "there was memory for more than one");
