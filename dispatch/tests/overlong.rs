@@ -5,11 +5,10 @@ use std::fmt::{Debug, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dispatch::lane::{HandOut, Join, Label, Order, Reporter};
+use dispatch::lane::{HandOut, Join, Label, Order, Orders, Reporter};
 use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Unprepared};
 use framelane_dispatch as dispatch;
 use queue::{Key, LaneKey, Policy, TaskName, WorkerId};
-use tokio::sync::mpsc::Receiver;
 use tokio::time::sleep;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
@@ -86,7 +85,7 @@ struct Site {
     coordinator: Coordinator,
     inlet: Inlet<Numbers>,
     outlet: Outlet<Numbers>,
-    orders: Receiver<Order>,
+    orders: Orders,
     reporter: Reporter,
 }
 

@@ -22,6 +22,7 @@ pub(crate) const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0
 
 /// One number of a ledger: name, help, where it is.
 type LedgerMetric = (&'static str, &'static str, fn(&Ledger) -> u64);
+type HandOutsMetric = (&'static str, &'static str, fn(&HandOuts) -> u64);
 
 // `_total` is added by the encoder.
 const LEDGER_COUNTERS: &[LedgerMetric] = &[
@@ -43,7 +44,7 @@ const LEDGER_GAUGES: &[LedgerMetric] = &[
 const MISSING: (&str, &str) =
     ("framelane_missing_frames", "Frames that left without the answer that was asked for, by reason");
 /// What has no outcome of its own, so that no equation of the ledger has it.
-const HAND_OUTS: &[(&str, &str, fn(&HandOuts) -> u64)] = &[
+const HAND_OUTS: &[HandOutsMetric] = &[
     (
         "framelane_hedged_hand_outs",
         "Frames handed to a second worker, since the first was slow",

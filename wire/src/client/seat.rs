@@ -114,7 +114,13 @@ impl Seat {
     /// [`EntryError`]; each text says what to do.
     pub async fn connect(&self, mut config: Config) -> Result<(Raw, RawAnswers), EntryError> {
         config.keep.get_or_insert_with(|| self.path.clone());
-        self.enter(async |identity| Ok(connect(&self.server, identity, config.clone()).await?)).await
+        let (identity, new) = self.identity().await?;
+        match connect(&self.server, identity, config.clone()).await.map_err(EntryError::from) {
+            Err(error) if !new && error.refuses_identity() => {
+                Ok(connect(&self.server, self.another(error).await?, config).await?)
+            }
+            done => done,
+        }
     }
 
     /// Asks as an operator, as [`operate`](super::operate()) does.
@@ -122,17 +128,23 @@ impl Seat {
     /// # Errors
     /// [`EntryError`]; each text says what to do.
     pub async fn operate(&self, ask: Ask, within: Duration) -> Result<String, EntryError> {
-        self.enter(async |identity| Ok(operate(&self.server, &identity, ask, within).await?)).await
+        let (identity, new) = self.identity().await?;
+        match operate(&self.server, &identity, ask, within).await.map_err(EntryError::from) {
+            Err(error) if !new && error.refuses_identity() => {
+                Ok(operate(&self.server, &self.another(error).await?, ask, within).await?)
+            }
+            done => done,
+        }
     }
 
-    /// Goes in with the identity on disk, and with a new one where there is none, or where it is refused.
-    async fn enter<T>(&self, go: impl AsyncFn(Identity) -> Result<T, EntryError>) -> Result<T, EntryError> {
+    /// The identity on disk, or a new one where there is none, and whether it is new: the coordinator has just made
+    /// that, and if it refuses it, so it does the next one.
+    async fn identity(&self) -> Result<(Identity, bool), EntryError> {
         let identity = match (Identity::load(&self.path), &self.token) {
             (Err(IdentityError::Missing { .. }), Some(token)) => {
                 let identity = self.enrol(token).await.map_err(EntryError::Enrol)?;
                 identity.save(&self.path)?;
-                // The coordinator has just made it: if it is refused, so is the next one.
-                return go(identity).await;
+                return Ok((identity, true));
             }
             (Err(IdentityError::Missing { path }), None) => {
                 return Err(EntryError::NotEnrolled { path, role: self.role });
@@ -143,16 +155,18 @@ impl Seat {
             let (path, has) = (self.path.clone(), identity.role());
             return Err(EntryError::OtherRole { path, has, role: self.role });
         }
-        let refused = match go(identity).await {
-            Err(error) if error.refuses_identity() => error,
-            done => return done,
-        };
+        Ok((identity, false))
+    }
+
+    /// An identity in place of the one that was refused, if there is a token for it.
+    async fn another(&self, refused: EntryError) -> Result<Identity, EntryError> {
         let Some(token) = &self.token else { return Err(refused) };
         tracing::warn!(%refused, "enrolling again with the token");
-        let again = self.enrol(token).await;
-        let again = again.map_err(|source| EntryError::NotAgain { refused: refused.to_string(), source })?;
-        again.save(&self.path)?;
-        go(again).await
+        let another = self.enrol(token).await;
+        let another =
+            another.map_err(|source| EntryError::NotAgain { refused: refused.to_string(), source })?;
+        another.save(&self.path)?;
+        Ok(another)
     }
 
     async fn enrol(&self, token: &Token) -> Result<Identity, EnrolError> {
