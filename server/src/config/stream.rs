@@ -205,7 +205,6 @@ impl Stream {
             pin: self.pin.as_deref().and_then(worker),
             weight: self.weight,
             hedge: Hedge::slowest_percent(self.hedge_percent),
-            ..Policy::lossless()
         }
     }
 
