@@ -229,7 +229,7 @@ mod tests {
                 life.note(Said::Taken { flow, seen });
                 books.admitted += 1;
                 books.answered += 1;
-                life.note(Said::Books { flow, books: Box::new(books.clone()) });
+                life.note(Said::Books { flow, books: Box::new(books) });
             }
             life.note(Said::Closed { flow, admitted: 100, books: Box::new(books) });
         }
