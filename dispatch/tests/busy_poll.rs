@@ -28,14 +28,15 @@ impl Prepare for Nothing {
 
 /// How often a runtime of one thread goes to sleep in some milliseconds after an item went through its queue.
 fn sleeps(busy_poll: Duration) -> u64 {
-    let runtime = Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = Builder::new_current_thread().enable_time().build().expect("a runtime");
     runtime.block_on(async {
         let (coordinator, driver) = new(Config { busy_poll, ..Config::default() });
         tokio::spawn(driver);
-        let key: Key = Nothing::key().unwrap();
-        let (mut inlet, mut outlet) = coordinator.open(Policy::lossless(), key, Nothing).await.unwrap();
+        let key: Key = Nothing::key().expect("a key");
+        let (mut inlet, mut outlet) =
+            coordinator.open(Policy::lossless(), key, Nothing).await.expect("the queue runs");
         // It passes without being worked on, so it needs no lane.
-        inlet.send(Admission { ask: false, ..Admission::now(()) }).await.unwrap();
+        inlet.send(Admission { ask: false, ..Admission::now(()) }).await.expect("there is room");
         assert!(outlet.next().await.is_some());
         let so_far = Handle::current().metrics().worker_park_count(0);
         sleep(Duration::from_millis(20)).await;
