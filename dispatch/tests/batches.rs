@@ -1,12 +1,13 @@
 //! Small hand-outs share streams: how many came together, as a worker sees it.
 
+use std::collections::VecDeque;
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use dispatch::lane::quic::{Batching, Config};
 use dispatch::{Admission, Inlet, Link, Outlet, Prepare, Unprepared, lane};
 use framelane_dispatch as dispatch;
-use queue::{Key, Policy, TaskName};
+use queue::{Key, Policy, Seq, TaskName, Verdict};
 use tokio::sync::mpsc;
 use wire::identity::{Authority, Identity, TokenOptions};
 use wire::node::{self, Hello, HelloKey};
@@ -23,15 +24,15 @@ impl Task for Repeat {
     type Answer = Cbor<String>;
 }
 
-/// Items are the lengths of what is sent.
+/// Items are sent as they are.
 struct Texts;
 
 impl Prepare for Texts {
     type Task = Repeat;
-    type Item = usize;
+    type Item = String;
 
-    fn prepare(&self, length: &usize, _: &Link) -> Result<Cbor<String>, Unprepared> {
-        Ok(Cbor("x".repeat(*length)))
+    fn prepare(&self, text: &String, _: &Link) -> Result<Cbor<String>, Unprepared> {
+        Ok(Cbor(text.clone()))
     }
 }
 
@@ -42,6 +43,9 @@ fn key() -> Key {
 struct Site {
     inlet: Inlet<Texts>,
     outlet: Outlet<Texts>,
+    /// How many were sent, and those of them that were not taken yet.
+    sent: u64,
+    under_way: VecDeque<(Seq, String)>,
     /// The sizes of the events in which jobs came.
     sizes: mpsc::Receiver<usize>,
     /// Lets the worker answer so many jobs.
@@ -75,7 +79,7 @@ async fn site(batching: Batching) -> Site {
     let (answers, allowed) = mpsc::channel(1000);
     tokio::spawn(work(node, jobs, told, allowed));
     let (inlet, outlet) = coordinator.open(Policy::lossless(), key(), Texts).await.expect("the queue runs");
-    Site { inlet, outlet, sizes, answers, _folder: folder }
+    Site { inlet, outlet, sent: 0, under_way: VecDeque::new(), sizes, answers, _folder: folder }
 }
 
 async fn work(
@@ -84,7 +88,7 @@ async fn work(
     told: mpsc::Sender<usize>,
     mut allowed: mpsc::Receiver<usize>,
 ) {
-    let (mut held, mut left) = (std::collections::VecDeque::new(), 0);
+    let (mut held, mut left) = (VecDeque::new(), 0);
     loop {
         tokio::select! {
             event = jobs.next() => match event {
@@ -109,17 +113,38 @@ async fn work(
 impl Site {
     async fn send(&mut self, length: usize, count: usize) {
         for _ in 0..count {
-            self.inlet.send(Admission::now(length)).await.expect("admitted");
+            // Each is another text, or answers that were mixed up would not show.
+            let text = format!("{:0length$}", self.sent);
+            let seq = self.inlet.send(Admission::now(text.clone())).await.expect("admitted");
+            assert_eq!(seq.get(), self.sent, "numbers without gaps");
+            self.sent += 1;
+            self.under_way.push_back((seq, text));
         }
     }
 
-    /// Lets so many be answered and takes them.
+    /// Lets so many be answered and takes them: each in its turn, with its own answer.
     async fn finish(&mut self, count: usize) {
         self.answers.send(count).await.expect("the worker runs");
         for _ in 0..count {
             let done = tokio::time::timeout(WITHIN, self.outlet.next()).await.expect("in time");
-            assert!(done.expect("a place").answer.is_some());
+            let done = done.expect("a place");
+            let (seq, text) = self.under_way.pop_front().expect("no more come out than went in");
+            assert_eq!((done.seq, &*done.item, done.verdict), (seq, &text, Verdict::Answered));
+            assert_eq!(done.answer, Some(Cbor(text)));
         }
+    }
+
+    /// Ends the flow: all that went in came out, nothing is left, and its books say the same.
+    async fn close(mut self) {
+        let count = self.sent;
+        assert_eq!(self.under_way, []);
+        self.inlet.close();
+        let end = tokio::time::timeout(WITHIN, self.outlet.next()).await.expect("in time");
+        assert!(end.is_none(), "one place too many");
+        let books = self.outlet.closing_books().expect("it is over");
+        books.balances().expect("the books balance");
+        assert_eq!((books.admitted, books.answered, books.held), (count, count, 0));
+        assert_eq!((books.parts.asked, books.parts.answered), (count, count));
     }
 
     /// The sizes of the next events, until they make this sum.
@@ -156,6 +181,7 @@ async fn small_ones_that_are_there_together_go_together_up_to_the_bound() {
     assert!(sizes.iter().all(|size| *size <= 16), "{sizes:?}");
     assert!(sizes.len() <= 10, "40 in few streams: {sizes:?}");
     site.finish(40).await;
+    site.close().await;
 }
 
 #[tokio::test]
@@ -165,6 +191,7 @@ async fn sharing_can_be_turned_off() {
     site.send(10, 20).await;
     assert_eq!(site.sizes(20).await, [1; 20]);
     site.finish(20).await;
+    site.close().await;
 }
 
 #[tokio::test]
@@ -179,4 +206,5 @@ async fn a_batch_that_lingers_is_sent_when_its_time_is_over_or_it_is_full() {
     assert_eq!(site.sizes(3).await, [3], "partial");
     assert!(begun.elapsed() >= linger, "it waited for more");
     site.finish(11).await;
+    site.close().await;
 }
