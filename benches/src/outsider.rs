@@ -61,7 +61,7 @@ pub struct Args {
     /// For how long after a job it looks for the next without sleeping.
     #[arg(long, value_name = "MS", default_value_t = 0)]
     busy_poll_ms: u64,
-    /// What it does wrong: none, slow:10x, late:500ms, never, panic, garbage, twice, hold, close.
+    /// What it does wrong: none, slow:10x, late:500ms, never, panic, fail, garbage, twice, hold, close.
     #[arg(long, value_name = "FAULT", default_value = "none")]
     fault: Fault,
     /// Where its misbehaviour begins.
@@ -187,6 +187,7 @@ impl Processor for Sleeper {
             Fault::Slow(factor) => self.service.mul_f64(factor),
             Fault::Late(by) => self.service + by,
             Fault::Panic if bad => panic!("told to panic at job {}", job.number),
+            Fault::Fail => return Err(Unprocessed::Failed("told to fail".into())),
             Fault::Never if bad => Duration::MAX,
             _ => self.service,
         };

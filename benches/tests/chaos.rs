@@ -43,7 +43,7 @@ async fn kept(scenarios: &str, seconds: &str) -> (serde_json::Value, String) {
 
 #[tokio::test]
 async fn promises_hold_while_workers_die_and_lie_behind_a_bad_network() {
-    let (figures, said) = kept("kill,closed,garbage,network", "4").await;
+    let (figures, said) = kept("kill,closed,fails,garbage,network", "4").await;
     // Who was lost is known by name, both to who killed it and to who handed out.
     for name in ["recover_samples", "recover_closed_samples"] {
         assert!(figures[name].as_f64() > Some(0.0), "{name}: {said}");

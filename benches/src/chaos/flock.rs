@@ -50,8 +50,8 @@ pub(super) struct Flock {
 }
 
 impl Flock {
-    /// Starts the workers. `namespaces` is empty or has one for each.
-    pub(super) fn start(
+    /// The workers, none of which is started yet. `namespaces` is empty or has one for each.
+    pub(super) fn new(
         folder: PathBuf,
         server: SocketAddr,
         token: String,
@@ -59,7 +59,7 @@ impl Flock {
         workers: &[(usize, &'static str)],
         load: Load,
         namespaces: Vec<Namespace>,
-    ) -> anyhow::Result<Flock> {
+    ) -> Flock {
         let mut namespaces = namespaces.into_iter();
         let faults = workers.iter().flat_map(|(count, fault)| std::iter::repeat_n(*fault, *count));
         let hands = faults
@@ -73,9 +73,7 @@ impl Flock {
                 stopped_until: None,
             })
             .collect();
-        let mut flock = Flock { folder, server, token, seed, load, hands, losses: Losses::default() };
-        flock.tend()?;
-        Ok(flock)
+        Flock { folder, server, token, seed, load, hands, losses: Losses::default() }
     }
 
     /// How many there are.
@@ -83,9 +81,14 @@ impl Flock {
         self.hands.len()
     }
 
-    /// Starts those again that have ended, as a supervisor would, and lets those go on whose stop is over.
+    /// Starts those that do not run, as a supervisor would, and lets those go on whose stop is over.
     pub(super) fn tend(&mut self) -> anyhow::Result<()> {
-        for index in 0..self.hands.len() {
+        self.tend_first(self.hands.len())
+    }
+
+    /// The first of them alone.
+    pub(super) fn tend_first(&mut self, count: usize) -> anyhow::Result<()> {
+        for index in 0..count {
             let hand = &mut self.hands[index];
             if hand.stopped_until.is_some_and(|until| until <= Instant::now()) {
                 hand.stopped_until = None;

@@ -82,6 +82,13 @@ pub(super) struct Life {
     pub(super) ages_us: BTreeMap<Kind, Vec<u64>>,
     /// When the first answer came.
     pub(super) first_answer_us: Option<u64>,
+    /// Places that failed, though all workers were there when they were handed out first.
+    pub(super) failed: u64,
+    /// How many workers there are to be.
+    workers: usize,
+    all_there: bool,
+    /// The first of each flow that was handed out when all of them were there.
+    since: HashMap<Kind, u64>,
     out: HashMap<(Kind, u64), HandOut>,
     sabotage: Option<Break>,
     kept: Option<Seen>,
@@ -99,9 +106,10 @@ impl Life {
     pub(super) async fn hear(
         mut lines: Lines<BufReader<ChildStdout>>,
         lanes: watch::Sender<usize>,
+        workers: usize,
         sabotage: Option<Break>,
     ) -> Life {
-        let mut life = Life { sabotage, ..Life::default() };
+        let mut life = Life { workers, sabotage, ..Life::default() };
         while let Ok(Some(line)) = lines.next_line().await {
             // The last line of one that was killed may be half a line.
             if let Ok(said) = serde_json::from_str(&line) {
@@ -117,16 +125,24 @@ impl Life {
     pub(super) fn note(&mut self, said: Said) {
         match said {
             Said::Ready { .. } => {}
-            Said::Lanes(lanes) => self.names.extend(lanes.into_iter().map(|it| (it.lane, it.name))),
+            Said::Lanes(lanes) => {
+                self.all_there |= lanes.len() >= self.workers;
+                self.names.extend(lanes.into_iter().map(|it| (it.lane, it.name)));
+            }
             Said::HandedOut { flow, number, lane, at_us } => {
                 let now = HandOut { lane, at_us };
                 let before = self.out.insert((flow, number), now);
+                if before.is_none() && self.all_there {
+                    self.since.entry(flow).or_insert(number);
+                }
                 if let Some(before) = before.filter(|_| self.again.len() < AGAIN) {
                     self.again.push(Again { before, now });
                 }
             }
             Said::Taken { flow, seen } => {
                 self.out.remove(&(flow, seen.number));
+                let all_were_there = self.since.get(&flow).is_some_and(|since| seen.number >= *since);
+                self.failed += u64::from(all_were_there && seen.end == End::Missing(Reason::Failed));
                 if self.first_answer_us.is_none() && seen.end == End::Answered {
                     self.first_answer_us = Some(clock::micros());
                 }
@@ -260,6 +276,30 @@ mod tests {
             let seen = (tally.wrong, tally.missing.total(), life.oldest_us(Kind::Budgeted));
             assert_eq!(seen, (wrong, missing, oldest_us), "{sabotage:?}");
         }
+    }
+
+    #[test]
+    fn what_failed_before_all_workers_were_there_is_not_counted() {
+        let mut life = Life { workers: 2, ..Life::default() };
+        let lanes = |count| {
+            let lane = |number| crate::coordinator::Lane { lane: LaneId(number), name: "w".into() };
+            Said::Lanes((0..count).map(lane).collect())
+        };
+        let handed_out =
+            |number| Said::HandedOut { flow: Kind::Budgeted, number, lane: LaneId(0), at_us: number };
+        let failed = |number| {
+            let end = End::Missing(Reason::Failed);
+            Said::Taken { flow: Kind::Budgeted, seen: Seen { seq: number, number, end, age_us: 1 } }
+        };
+        // The second of them goes out again when all are there, and what it failed before counts against it still.
+        for said in [lanes(1), handed_out(0), failed(0), handed_out(1), lanes(2), handed_out(1), failed(1)] {
+            life.note(said);
+        }
+        assert_eq!(life.failed, 0);
+        for said in [handed_out(2), lanes(1), failed(2)] {
+            life.note(said);
+        }
+        assert_eq!(life.failed, 1);
     }
 
     #[test]

@@ -36,6 +36,8 @@ pub(super) enum Broken {
     Late(f64),
     /// Memory grew by so many bytes, and so many may be.
     Memory(u64, u64),
+    /// Places failed, though others than the worker that fails could do them.
+    Failed(u64),
     /// A flow gave no answer at all.
     Silent(Kind),
     /// The coordinator did not end its flows, or not as it should.
@@ -63,6 +65,9 @@ impl fmt::Display for Broken {
             Broken::Memory(grown, limit) => {
                 let [grown, limit] = [grown, limit].map(|bytes| *bytes as f64 / 1e6);
                 write!(f, "bounded memory: it grew by {grown:.1} MB, more than {limit:.1}")
+            }
+            Broken::Failed(count) => {
+                write!(f, "another worker: {count} places failed, though not all workers fail")
             }
             Broken::Silent(kind) => write!(f, "flow ({kind:?}): not a single answer"),
             Broken::End(why) => write!(f, "a clean end: {why}"),
@@ -99,6 +104,9 @@ pub(super) fn broken(outcome: &Outcome, limits: Limits) -> Vec<Broken> {
             }
         }
         broken.extend(life.unbalanced.iter().cloned().map(Broken::Books));
+        if outcome.has_failing && life.failed > 0 {
+            broken.push(Broken::Failed(life.failed));
+        }
         let limit = BUDGET + limits.tick;
         let oldest = Duration::from_micros(life.oldest_us(Kind::Budgeted));
         if oldest > limit {
@@ -248,6 +256,18 @@ mod tests {
         let limit = LIMITS.growth + PLACES * LIMITS.growth_place;
         assert_eq!(broken_with(|outcome| outcome.growth = limit), []);
         assert_eq!(broken_with(|outcome| outcome.growth = limit + 1), [Broken::Memory(limit + 1, limit)]);
+    }
+
+    #[test]
+    fn what_one_worker_fails_another_does() {
+        let failed = |has_failing| {
+            broken_with(|outcome| {
+                outcome.lives[0].failed = 1;
+                outcome.has_failing = has_failing;
+            })
+        };
+        assert_eq!(failed(true), [Broken::Failed(1)]);
+        assert_eq!(failed(false), [], "who dies or panics may take it along");
     }
 
     #[test]

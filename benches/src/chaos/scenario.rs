@@ -18,6 +18,17 @@ pub(super) struct Scenario {
 }
 
 impl Scenario {
+    /// How many workers there are.
+    pub(super) fn count(&self) -> usize {
+        self.workers.iter().map(|(count, _)| count).sum()
+    }
+
+    /// How many workers join before the others: those that fail all they get, so that whoever is asked in order of
+    /// joining asks them first.
+    pub(super) fn first(&self) -> usize {
+        self.workers.iter().filter(|(_, fault)| *fault == "fail").map(|(count, _)| count).sum()
+    }
+
     /// Whether one of the workers is there and never answers.
     pub(super) fn has_silent(&self) -> bool {
         self.workers.iter().any(|(_, fault)| *fault == "hold")
@@ -117,6 +128,14 @@ pub(super) static SCENARIOS: &[Scenario] = &[
         name: "panic",
         about: "one worker of three panics at every fifth job",
         workers: &[(2, "none"), (1, "panic")],
+        load: USUAL,
+        acts: NOTHING,
+        road: Road::Plain,
+    },
+    Scenario {
+        name: "fails",
+        about: "the worker of four that joined first fails every job at once",
+        workers: &[(1, "fail"), (3, "none")],
         load: USUAL,
         acts: NOTHING,
         road: Road::Plain,
@@ -225,6 +244,7 @@ mod tests {
             if let Road::Relay(weather) = scenario.road {
                 weather.parse::<Weather>().expect("weather");
             }
+            assert!(scenario.first() == 0 || scenario.workers[0].1 == "fail", "{}", scenario.name);
             let honest = scenario.workers.iter().find(|(_, fault)| *fault == "none");
             assert!(honest.is_some(), "{} would never end", scenario.name);
         }

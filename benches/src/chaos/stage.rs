@@ -63,13 +63,15 @@ pub(super) struct Outcome {
     pub(super) restart_ms: Option<f64>,
     /// Why the last coordinator did not end as it should.
     pub(super) ended_badly: Option<String>,
+    /// Whether some workers fail all they get while others could do it.
+    pub(super) has_failing: bool,
     pub(super) relay: Option<Counts>,
 }
 
 /// Plays it; a scenario that this machine cannot play is skipped, with the reason.
 pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Result<Result<Outcome, String>> {
     let folder = tempfile::tempdir().context("no temporary folder")?;
-    let count: usize = scenario.workers.iter().map(|(count, _)| count).sum();
+    let count = scenario.count();
     let mut namespaces = Vec::new();
     let mut listen = "127.0.0.1:0";
     if scenario.road == Road::Namespaces {
@@ -95,7 +97,7 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
     };
     let door = relay.as_ref().map_or(server.quic, Relay::addr);
     let token = server.token.clone();
-    let flock = Flock::start(
+    let mut flock = Flock::new(
         folder.path().into(),
         door,
         token,
@@ -103,7 +105,10 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
         scenario.workers,
         scenario.load,
         namespaces,
-    )?;
+    );
+    flock.tend_first(scenario.first())?;
+    server.joined(scenario.first()).await?;
+    flock.tend()?;
     server.joined(flock.len()).await?;
     let mut play = Play {
         acts: scenario.acts,
@@ -140,6 +145,7 @@ pub(super) async fn play(scenario: &Scenario, setting: Setting) -> anyhow::Resul
         growth: growth(&play.memory),
         restart_ms,
         ended_badly,
+        has_failing: scenario.first() > 0,
         relay: play.relay.as_ref().map(Relay::counts),
     }))
 }
@@ -271,7 +277,7 @@ impl Server {
         let (quic, token) = process.line(READY_WITHIN, ready).await?;
         let lines = process.lines().context("its output is piped")?;
         let (count, lanes) = watch::channel(0);
-        let hearing = tokio::spawn(Life::hear(lines, count, setting.sabotage));
+        let hearing = tokio::spawn(Life::hear(lines, count, scenario.count(), setting.sabotage));
         Ok(Server { process, quic, token, lanes, hearing })
     }
 

@@ -17,6 +17,8 @@ pub enum Fault {
     Never,
     /// One job in five panics.
     Panic,
+    /// Every job fails at once, so there is always room for the next.
+    Fail,
     /// Answers are no answers: random bytes, broken lengths, heads, payloads, wrong tickets.
     Garbage,
     /// Every answer comes twice, and a release on top of it.
@@ -42,6 +44,7 @@ impl fmt::Display for Fault {
             Fault::Late(by) => write!(f, "late:{}ms", by.as_millis()),
             Fault::Never => f.write_str("never"),
             Fault::Panic => f.write_str("panic"),
+            Fault::Fail => f.write_str("fail"),
             Fault::Garbage => f.write_str("garbage"),
             Fault::Twice => f.write_str("twice"),
             Fault::Hold => f.write_str("hold"),
@@ -60,6 +63,7 @@ impl FromStr for Fault {
             ("none", None) => Some(Fault::None),
             ("never", None) => Some(Fault::Never),
             ("panic", None) => Some(Fault::Panic),
+            ("fail", None) => Some(Fault::Fail),
             ("garbage", None) => Some(Fault::Garbage),
             ("twice", None) => Some(Fault::Twice),
             ("hold", None) => Some(Fault::Hold),
@@ -71,7 +75,7 @@ impl FromStr for Fault {
             _ => None,
         };
         fault.ok_or_else(|| {
-            format!("`{text}`: write none, slow:10x, late:500ms, never, panic, garbage, twice, hold or close")
+            format!("`{text}`: write none, slow:10x, late:500ms, never, panic, fail, garbage, twice, hold or close")
         })
     }
 }
@@ -82,7 +86,8 @@ mod tests {
 
     #[test]
     fn a_fault_is_written_as_it_is_read() {
-        for text in ["none", "slow:10x", "late:500ms", "never", "panic", "garbage", "twice", "hold", "close"]
+        for text in
+            ["none", "slow:10x", "late:500ms", "never", "panic", "fail", "garbage", "twice", "hold", "close"]
         {
             assert_eq!(text.parse::<Fault>().expect(text).to_string(), text);
         }
