@@ -30,6 +30,8 @@ pub mod detect;
 mod detector;
 pub mod engine;
 mod error;
+#[cfg(any(test, feature = "fuzz"))]
+pub mod fuzz;
 mod hash;
 mod labels;
 mod manifest;

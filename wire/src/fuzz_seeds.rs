@@ -13,6 +13,7 @@ use crate::protocol::*;
 use crate::pushed::{Answered, ClientHello, ClientWelcome, NoAnswer, Pushed, Wishes};
 use crate::server::Ask;
 use crate::version::Speaks;
+use crate::{Array, Cbor, Checked, Message, Object, encode};
 
 pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
     let key = Key::model(TaskName::new("detect").unwrap(), ModelHash([7; 32]));
@@ -91,6 +92,20 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
         ("hello", "long_list", b"\xa3\x64name\x61w\x64keys\x9b\xff\xff\xff\xff\xff\xff\xff\xff".to_vec()),
         ("payload", "deep", vec![0x81; 4000]),
     ];
+    let numbers = Array::of(&[2, 1], &[7u16, 9]).unwrap();
+    let stream = [framed(&answer), with_body(framed(&answer)), framed(&bad)].concat();
+    seeds.extend([
+        ("object", "plain", split(encode(Cbor("word".to_owned())).unwrap())),
+        ("object", "array", split(encode(numbers.clone()).unwrap())),
+        ("object", "raw", split(encode(Bytes::from_static(b"raw")).unwrap())),
+        ("object", "beside", split(Object::Beside(7u8, Bytes::from_static(b"raw")).write().unwrap())),
+        ("array", "whole", split(encode(numbers.clone()).unwrap())),
+        ("array", "empty", split(encode(Array::of::<u8>(&[3, 0], &[]).unwrap()).unwrap())),
+        ("checked", "bytes", split(encode(Checked(Bytes::from_static(b"123456789"))).unwrap())),
+        ("checked", "array", split(encode(Checked(numbers)).unwrap())),
+        ("frames", "one_piece", [&[0][..], &stream].concat()),
+        ("frames", "pieces", [&[3, 1, 9, 40][..], &stream].concat()),
+    ]);
     seeds.extend(seeds_for_fuzz(scratch));
     #[cfg(any(feature = "redis", feature = "amqp"))]
     seeds.extend(crate::broker::fuzz::seeds());
@@ -99,6 +114,11 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
 
 pub(crate) fn cbor<T: serde::Serialize>(value: &T) -> Vec<u8> {
     encode_cbor(value, Limits::HEAD).unwrap().to_vec()
+}
+
+/// A message as the targets of payloads take it apart.
+fn split(Message { head, body }: Message) -> Vec<u8> {
+    [&u16::try_from(head.len()).unwrap().to_be_bytes(), &head[..], &body[..]].concat()
 }
 
 fn framed<T: serde::Serialize>(value: &T) -> Vec<u8> {

@@ -36,6 +36,8 @@ mod exchange;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 #[cfg(any(test, feature = "fuzz"))]
+mod fuzz_frames;
+#[cfg(any(test, feature = "fuzz"))]
 mod fuzz_seeds;
 mod memory;
 mod object;

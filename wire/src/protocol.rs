@@ -22,9 +22,9 @@
 //! connection. QUIC's own limit of streams is only a guard, see [`stream_limit`].
 //!
 //! **Long bodies.** An end has at most 128 MiB of bodies of more than 16 KiB begun and not written on a
-//! connection, or one that is longer; it waits before the first byte of the next. An end that reads more
-//! announced bytes of unfinished ones than that and two of the longest bodies ends the connection, so that what
-//! is begun and never ended takes bounded memory.
+//! connection, or one that is longer; it waits before the first byte of the next. An end that finds more than
+//! twice that and two of the longest bodies announced and not ended ends the connection, so that what is begun
+//! and never ended takes bounded memory.
 //!
 //! **Shared memory.** Both ends on one host can spare the bodies of jobs the way through QUIC. A worker
 //! names [`SHARED_MEMORY`] in its [`Hello`]; a server that sees it come from its own host answers with a

@@ -70,9 +70,10 @@ pub(crate) struct TooMuch {
 impl Reading {
     /// Of a connection whose bodies have at most `longest` bytes.
     pub(crate) fn new(longest: usize) -> Self {
-        // What is begun and not written, and two whose last bytes were written and have not come yet: the
-        // windows hold no more of them.
-        let most = longest.max(AT_ONCE as usize).saturating_add(longest.saturating_mul(2));
+        // Those that the other end has begun and not written; as many again whose last bytes were written and
+        // have not come yet, since many are at their end together and some of their packets were lost; and two
+        // more.
+        let most = longest.max(AT_ONCE as usize).saturating_add(longest).saturating_mul(2);
         Self { most, now: AtomicUsize::new(0) }
     }
 
@@ -110,10 +111,10 @@ mod tests {
     #[test]
     fn who_keeps_to_the_rule_is_never_cut_off_and_who_does_not_is() {
         let reading = Reading::new(64 * MIB);
-        let mut all: Vec<_> = (0..4).map(|_| reading.begin(64 * MIB).unwrap()).collect();
-        assert_eq!(reading.now(), 256 * MIB);
-        assert_eq!(reading.begin(LONG + 1).unwrap_err().most, 256 * MIB);
-        assert_eq!(reading.now(), 256 * MIB, "what is refused is not counted");
+        let mut all: Vec<_> = (0..6).map(|_| reading.begin(64 * MIB).unwrap()).collect();
+        assert_eq!(reading.now(), 384 * MIB);
+        assert_eq!(reading.begin(LONG + 1).unwrap_err().most, 384 * MIB);
+        assert_eq!(reading.now(), 384 * MIB, "what is refused is not counted");
         all.pop();
         assert!(reading.begin(64 * MIB).is_ok());
         all.clear();

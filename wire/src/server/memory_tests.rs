@@ -178,14 +178,14 @@ async fn a_worker_ends_the_connection_over_long_jobs_that_do_not_end() {
     let (node, mut jobs) = soon(node::connect(&addr, &site.identity().await, hello(), config)).await.unwrap();
     let (connection, _send, _recv) = server.await.unwrap();
     let mut open = Vec::new();
-    for n in 1..=5 {
+    for n in 1..=7 {
         let HandOut { ticket, key, .. } = job(n);
         let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place: None };
         let head = encode_cbor(&head, Limits::HEAD).unwrap();
         let (mut send, recv) = connection.open_bi().await.unwrap();
         frame(&mut send, [head.len() as u32, LONG], &[&head[..], &[0; 1000]].concat()).await;
         open.push((send, recv));
-        if n < 5 {
+        if n < 7 {
             soon(async {
                 while node.held() < n as usize {
                     tokio::task::yield_now().await;
