@@ -32,6 +32,8 @@ pub struct Broker {
     /// For RabbitMQ: of the daemon that Erlang's nodes find each other by, and of this node.
     erlang: Option<Erlang>,
     tls: Option<Tls>,
+    /// For Redis: whether it writes down what it is told, and knows it after a restart.
+    keeps: bool,
     process: Option<Child>,
 }
 
@@ -53,22 +55,27 @@ struct Erlang {
 impl Broker {
     /// Starts one, empty.
     pub async fn start(kind: Kind) -> anyhow::Result<Broker> {
-        Self::start_as(kind, false).await
+        Self::start_as(kind, false, false).await
+    }
+
+    /// Starts a Redis that comes back with all that it had (an append-only file).
+    pub async fn start_redis_that_keeps() -> anyhow::Result<Broker> {
+        Self::start_as(Kind::Redis, false, true).await
     }
 
     /// Starts one that speaks TLS too, under an authority of its own.
     pub async fn start_with_tls(kind: Kind) -> anyhow::Result<Broker> {
-        Self::start_as(kind, true).await
+        Self::start_as(kind, true, false).await
     }
 
-    async fn start_as(kind: Kind, tls: bool) -> anyhow::Result<Broker> {
+    async fn start_as(kind: Kind, tls: bool, keeps: bool) -> anyhow::Result<Broker> {
         let folder = tempfile::tempdir().context("no temporary folder")?;
         let tls = if tls { Some(Tls::new(folder.path())?) } else { None };
         let erlang = match kind {
             Kind::Amqp => Some(Erlang::start().await?),
             _ => None,
         };
-        let mut broker = Broker { kind, folder, port: spare_port()?, erlang, tls, process: None };
+        let mut broker = Broker { kind, folder, port: spare_port()?, erlang, tls, keeps, process: None };
         broker.start_again().await?;
         Ok(broker)
     }
@@ -126,11 +133,25 @@ impl Broker {
         Ok(())
     }
 
-    /// Starts it at the same address. A Redis comes back empty; a RabbitMQ has its queues, without messages.
+    /// Sends it a signal: SIGSTOP makes it stand still with all connections open, SIGCONT lets it go on.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        let pid = self.pid().context("it does not run")?;
+        let pid = Pid::from_raw(pid.try_into().context("a process id beyond the system's range")?);
+        kill(pid, signal).with_context(|| format!("cannot send {signal} to a broker"))
+    }
+
+    /// Starts it at the same address. A Redis comes back empty unless it keeps things; a RabbitMQ has its queues, without messages.
     pub async fn start_again(&mut self) -> anyhow::Result<()> {
         let mut command = match &self.erlang {
             Some(erlang) => erlang.rabbitmq(self.folder.path(), self.port, self.tls.as_ref())?,
-            None => plain_redis(self.folder.path(), self.port, self.tls.as_ref()),
+            None => {
+                let mut redis = plain_redis(self.folder.path(), self.port, self.tls.as_ref());
+                if self.keeps {
+                    // Else what it has said yes to may wait for the disk, and be lost when it is killed.
+                    redis.args(["--appendonly", "yes", "--appendfsync", "no"]);
+                }
+                redis
+            }
         };
         let log = std::fs::File::create(self.log()).context("no log")?;
         command.stdin(Stdio::null()).stdout(log.try_clone().context("no log")?).stderr(log);
@@ -192,6 +213,13 @@ impl Broker {
             .await?
             .await?;
         Ok(connection.close(200, "done".into()).await?)
+    }
+
+    /// A connection to a RabbitMQ of one's own, to do to it what people may do.
+    pub async fn rabbitmq(&self) -> anyhow::Result<(lapin::Connection, lapin::Channel)> {
+        let connection = lapin::Connection::connect(&self.address(), Default::default()).await?;
+        let channel = connection.create_channel().await?;
+        Ok((connection, channel))
     }
 
     fn log(&self) -> PathBuf {

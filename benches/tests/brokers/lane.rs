@@ -1,22 +1,16 @@
 //! The lane, with workers of the kit behind the broker.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dispatch::lane;
 use framelane_bench::brokers::Broker;
 use framelane_bench::tally::Tally;
 use framelane_bench::work::Work;
-use queue::{NoLane, Policy, Reason, Verdict, WorkerId};
-use tokio::sync::oneshot;
-use tokio_util::sync::CancellationToken;
+use queue::{NoLane, Policy, Reason, Verdict};
 
-use crate::support::{CREDIT, finish, item, offer, registry, server, take, worker};
+use crate::support::{CREDIT, finish, item, offer, server, take, threads, until, worker};
 
 const QUICK: Duration = Duration::from_micros(200);
-/// How long an order of ours may take to show in the broker.
-const IN_TIME: Duration = Duration::from_secs(20);
 
 pub(crate) async fn answers_come_in_order_and_the_books_balance(broker: &mut Broker) {
     let workers = ["a", "b"].map(|name| worker(broker, name, QUICK));
@@ -71,22 +65,12 @@ pub(crate) async fn while_the_broker_is_away_another_lane_serves(broker: &mut Br
     broker.kill().await.expect("it is killed");
     server.until(|lanes| lanes.is_empty()).await;
 
-    let local = lane::local::Config {
-        name: "here".into(),
-        worker: WorkerId(2),
-        threads: NonZeroU32::MIN,
-        credit: CREDIT,
-        processors: BTreeMap::from_iter(registry(QUICK).into_factories()),
-    };
-    let (stop, (joined, ready)) = (CancellationToken::new(), oneshot::channel());
-    let running = tokio::spawn(lane::local::run(server.coordinator.clone(), local, stop.clone(), joined));
-    ready.await.expect("it joins");
+    let here = threads(&server).await;
     take(&mut outlet, &mut tally, 1000).await;
 
     broker.start_again().await.expect("it comes back");
     server.until_served().await;
-    stop.cancel();
-    running.await.expect("no panic").expect("it ends well");
+    here.stop().await.expect("it ends well");
     finish(outlet, tally, 2000).await;
     offering.await.expect("all was offered");
     assert!(remote.stop().await.counts().answered > 0);
@@ -174,15 +158,11 @@ pub(crate) async fn cancelled_work_leaves_the_stream(broker: &mut Broker) {
     slow.stop().await;
 }
 
-/// Waits until a stream has so many entries. Redis tells nobody.
+/// Waits until a stream has so many entries.
 async fn until_there_are(broker: &Broker, stream: &str, entries: u32) {
-    let begun = Instant::now();
-    loop {
+    until(async || {
         let there = broker.redis(&["XLEN", stream]).await.expect("it does");
-        if there == entries.to_string() {
-            return;
-        }
-        assert!(begun.elapsed() < IN_TIME, "{stream} has {there} entries, and not {entries}");
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+        (there != entries.to_string()).then(|| format!("{stream} has {there} entries, and not {entries}"))
+    })
+    .await;
 }

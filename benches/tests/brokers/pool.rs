@@ -11,7 +11,8 @@ use nix::sys::signal::Signal;
 use queue::Books;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::{Duration, sleep};
+
+use crate::support::until;
 
 /// All that one server said.
 #[derive(Default)]
@@ -102,9 +103,11 @@ pub(crate) async fn three_servers_share_four_workers_and_one_of_each_is_killed(b
         judge(&hearing.await.expect("its books balanced"));
     }
     // Nothing of the dead is left behind, in the broker or in a worker's hands.
-    while broker.jobs(&Work::key()).await.expect("it counts") > 0 {
-        sleep(Duration::from_millis(20)).await;
-    }
+    until(async || {
+        let left = broker.jobs(&Work::key()).await.expect("it counts");
+        (left > 0).then(|| format!("{left} jobs are left"))
+    })
+    .await;
     for worker in workers.into_iter().skip(1) {
         assert!(worker.end().await.expect("it ends").success());
     }

@@ -1,5 +1,6 @@
 //! A queue with a lane to a broker, and workers behind it, in this process.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use framelane_bench::brokers::Broker;
 use framelane_bench::tally::{Seen, Tally};
 use framelane_bench::work::{Answer, Ask, Item, Job, Work, body, reply};
 use queue::{LaneKey, Policy, WorkerId};
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 use wire::{Processor, Unprocessed};
 use worker::{Host, Registry, host};
@@ -21,6 +23,18 @@ const WITHIN: Duration = Duration::from_secs(60);
 
 pub(crate) async fn within<T>(work: impl Future<Output = T>) -> T {
     timeout(WITHIN, work).await.expect("it ends in time")
+}
+
+/// How long anything may take to show, while others wait for it.
+const IN_TIME: Duration = Duration::from_secs(40);
+
+/// Waits until `look` gives nothing any more. What it gives meanwhile says what is waited for. For what nobody tells.
+pub(crate) async fn until(mut look: impl AsyncFnMut() -> Option<String>) {
+    let begun = Instant::now();
+    while let Some(still) = look().await {
+        assert!(begun.elapsed() < IN_TIME, "after {IN_TIME:?} {still}");
+        sleep(Duration::from_millis(5)).await;
+    }
 }
 
 /// How long a job takes.
@@ -96,14 +110,20 @@ pub(crate) fn server(broker: &Broker, name: &str) -> Server {
 
 impl Server {
     pub(crate) async fn open(&self, policy: Policy) -> (Inlet<Ask>, Outlet<Ask>) {
-        self.coordinator.open(policy, Work::key(), Ask::default()).await.expect("it runs")
+        self.open_with(policy, Ask::default()).await
+    }
+
+    pub(crate) async fn open_with(&self, policy: Policy, ask: Ask) -> (Inlet<Ask>, Outlet<Ask>) {
+        self.coordinator.open(policy, Work::key(), ask).await.expect("it runs")
     }
 
     /// Waits until lanes are as they should be. Nobody tells when they change.
     pub(crate) async fn until(&self, good: impl Fn(&[lane::View]) -> bool) {
-        while !good(&self.coordinator.lanes().await.expect("it runs")) {
-            sleep(Duration::from_millis(5)).await;
-        }
+        until(async || {
+            let lanes = self.coordinator.lanes().await.expect("it runs");
+            (!good(&lanes)).then(|| format!("the lanes are {lanes:?}"))
+        })
+        .await;
     }
 
     pub(crate) async fn until_served(&self) {
@@ -113,6 +133,21 @@ impl Server {
     pub(crate) async fn stop(self) {
         self.lane.stop().await.expect("the queue runs");
     }
+}
+
+/// A lane of one thread in this process, beside the broker's.
+pub(crate) async fn threads(server: &Server) -> Running<Result<(), lane::local::Error>> {
+    let config = lane::local::Config {
+        name: "here".into(),
+        worker: WorkerId(2),
+        threads: NonZeroU32::MIN,
+        credit: CREDIT,
+        processors: BTreeMap::from_iter(registry(Duration::from_micros(200)).into_factories()),
+    };
+    let (joined, ready) = oneshot::channel();
+    let running = Running::start(|stop| lane::local::run(server.coordinator.clone(), config, stop, joined));
+    ready.await.expect("it joins");
+    running
 }
 
 pub(crate) fn served() -> LaneKey {

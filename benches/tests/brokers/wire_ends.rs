@@ -9,10 +9,15 @@ use framelane_bench::work::Work;
 use queue::{FlowId, Seq, Ticket};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
+use wire::bare::lapin::options::{QueueDeleteOptions, QueuePurgeOptions};
+use wire::broker::Error;
 use wire::broker::node::{self, Counts};
-use wire::broker::server::{self, Event, Events, Missing, Sender};
+use wire::broker::server::{self, Event, Events, Missing, NotPlaced, Sender};
 use wire::framing::Limits;
 use wire::{Message, Timings};
+
+use crate::support::until;
+use crate::trouble::fill;
 
 fn ticket(seq: u64) -> Ticket {
     Ticket { flow: FlowId(1), seq: Seq(seq), part: 0, attempt: 1 }
@@ -75,9 +80,11 @@ pub(crate) async fn what_a_dead_worker_held_is_told_to_be_gone(broker: &mut Brok
         let never = CancellationToken::new();
         node::serve(&url, &doomed, || {}, take, &never).await
     });
-    while held.lock().expect("no panic").len() < 3 {
-        sleep(Duration::from_millis(5)).await;
-    }
+    until(async || {
+        let has = held.lock().expect("no panic").len();
+        (has < 3).then(|| format!("it has {has} of 3"))
+    })
+    .await;
     // It lives for longer than a dead one would be waited for: nobody takes its work away.
     let (stop, got) = (CancellationToken::new(), Arc::default());
     let serving = serve(broker, &stop, Arc::clone(&got));
@@ -155,5 +162,66 @@ pub(crate) async fn what_cannot_be_read_is_dropped(broker: &mut Broker) {
     let (told, counts) = tokio::join!(told, serve(broker, &stop, Arc::clone(&got)));
     assert_eq!(told[0].ticket, ticket(5));
     assert_eq!((counts.unreadable, counts.taken), (1, 1));
+    sender.leave().await;
+}
+
+/// Only on RabbitMQ: the jobs' queue ends the worker's session and the next job of the server; the queue for answers
+/// ends its server's.
+pub(crate) async fn a_queue_that_is_deleted_ends_both_sessions(broker: &mut Broker) {
+    let (connection, channel) = broker.rabbitmq().await.expect("it is there");
+    let jobs = format!("framelane.jobs.{}", Work::key());
+    let (sender, mut events) = connect(broker).await;
+    let (config, never) = (config("good"), CancellationToken::new());
+    let (url, (ready, is_ready)) = (broker.url(), tokio::sync::oneshot::channel());
+    let ready = move || {
+        let _ = ready.send(());
+    };
+    let serving = node::serve(&url, &config, ready, |_| {}, &never);
+    let deleting = async {
+        is_ready.await.expect("it serves");
+        channel.queue_delete(jobs.into(), QueueDeleteOptions::default()).await.expect("it was there");
+    };
+    let (served, ()) = tokio::join!(serving, deleting);
+    assert!(matches!(served, Err(Error::Forgotten { .. })), "{served:?}");
+    let sent = sender.send(vec![job(0, None)]).await;
+    assert!(matches!(sent, Err(Error::Forgotten { .. })), "{sent:?}");
+    // The server's end looks after the queue of jobs too.
+    let heard = events.next().await;
+    assert!(matches!(heard, Err(Error::Lost { .. })), "{heard:?}");
+
+    let (sender, mut events) = connect(broker).await;
+    let delete = channel.queue_delete(sender.address().into(), QueueDeleteOptions::default());
+    delete.await.expect("it was there");
+    let heard = loop {
+        match events.next().await {
+            Ok(Event::Served(_)) => {}
+            heard => break heard,
+        }
+    };
+    assert!(matches!(heard, Err(Error::Forgotten { .. })), "{heard:?}");
+    connection.close(200, "done".into()).await.expect("it is closed");
+}
+
+/// Only on RabbitMQ.
+pub(crate) async fn a_full_queue_says_so_and_takes_more_later(broker: &mut Broker) {
+    let (sender, mut events) = connect(broker).await;
+    fill(broker).await;
+    let placed = sender.send(vec![job(0, None), job(1, None)]).await.expect("it is there");
+    let full: Vec<_> = placed.iter().map(|placed| placed.place.as_ref().err()).collect();
+    assert_eq!(full, [Some(&NotPlaced::Full); 2]);
+    let (connection, channel) = broker.rabbitmq().await.expect("it is there");
+    let jobs = format!("framelane.jobs.{}", Work::key());
+    channel.queue_purge(jobs.into(), QueuePurgeOptions::default()).await.expect("it does");
+    connection.close(200, "done".into()).await.expect("it is closed");
+    let placed = sender.send(vec![job(2, None)]).await.expect("it is there");
+    assert!(placed[0].place.is_ok(), "{placed:?}");
+    let (stop, got) = (CancellationToken::new(), Arc::default());
+    let told = async {
+        let told = answers(&mut events, 1).await;
+        stop.cancel();
+        told
+    };
+    let (told, _) = tokio::join!(told, serve(broker, &stop, Arc::clone(&got)));
+    assert_eq!(told[0].ticket, ticket(2));
     sender.leave().await;
 }
