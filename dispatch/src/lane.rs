@@ -11,6 +11,7 @@ mod habits;
 pub mod local;
 mod pace;
 pub mod quic;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

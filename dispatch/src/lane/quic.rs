@@ -27,6 +27,7 @@ use wire::protocol::HelloKey;
 use wire::server::{Event, Events, Listener, Peer};
 
 use super::habits::Habits;
+use super::trouble::Troubles;
 use super::{HandOut, Join, Label, Order, Reporter};
 use crate::{Coordinator, Stopped};
 use exchange::{Ended, Exchange};
@@ -91,11 +92,13 @@ pub async fn run(
             max_credit: config.max_credit,
         })
         .await?;
+    let troubles = Arc::new(Troubles::new(peer.worker(), reporter.lane()));
     let abilities = peer.hello().capabilities.clone().into();
     let lane = Lane {
         peer: Arc::new(peer),
         abilities,
         reporter,
+        troubles,
         batching: config.batching,
         habits: Habits::default(),
         small: Vec::new(),
@@ -151,6 +154,7 @@ struct Lane {
     peer: Arc<Peer>,
     abilities: Arc<[String]>,
     reporter: Reporter,
+    troubles: Arc<Troubles>,
     batching: Batching,
     habits: Habits,
     /// Small hand-outs that wait for others, and until when.
@@ -175,6 +179,9 @@ impl Lane {
         mut events: Events,
     ) -> Result<Closed, Stopped> {
         let mut turn = Vec::with_capacity(ORDERS);
+        let troubles = Arc::clone(&self.troubles);
+        let telling = troubles.tell();
+        tokio::pin!(telling);
         loop {
             let flush_at = self.flush_at;
             let flush = async {
@@ -214,6 +221,7 @@ impl Lane {
                     }
                 }
                 () = flush => self.flush(),
+                never = &mut telling => match never {},
             }
         }
     }
@@ -273,6 +281,7 @@ impl Lane {
             peer: Arc::clone(&self.peer),
             abilities: Arc::clone(&self.abilities),
             reporter: self.reporter.clone(),
+            troubles: Arc::clone(&self.troubles),
         }
     }
 
