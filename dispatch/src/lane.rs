@@ -12,6 +12,7 @@ pub mod local;
 mod orders;
 mod pace;
 pub mod quic;
+mod trouble;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use queue::{LaneId, WorkerId};
+use wire::framing::{FrameError, Limits};
 use wire::{Message, PayloadError, Task, Unprocessed};
 
 /// The job type of a [`Prepare`].
@@ -67,6 +68,18 @@ impl Link {
 #[error("no job can be made of this item: {0}")]
 pub struct Unprepared(pub String);
 
+/// Why a job cannot be written, with what to do about it where that is known.
+fn unwritten(error: PayloadError) -> Unprepared {
+    Unprepared(match error {
+        PayloadError::Head(FrameError::HeadTooLong { len, limit }) => format!(
+            "its head has {len} bytes, and a head may have {limit} at most: put what is long into the job's body, \
+             which may have {} MiB",
+            Limits::BODY >> 20
+        ),
+        error => error.to_string(),
+    })
+}
+
 /// A part's work with its types erased, so that flows of different tasks share one queue.
 pub(crate) trait Work: Send + Sync {
     /// The job as it crosses the wire.
@@ -96,7 +109,7 @@ pub(crate) struct PartWork<P: Prepare> {
 impl<P: Prepare> Work for PartWork<P> {
     fn encoded(&self, link: &Link) -> Result<Message, Unprepared> {
         let job = self.prepare.prepare(&self.item, link)?;
-        wire::encode(job).map_err(|error| Unprepared(error.to_string()))
+        wire::encode(job).map_err(unwritten)
     }
 
     fn job(&self) -> Result<Job, Unprepared> {

@@ -37,7 +37,12 @@ fn cache() -> PathBuf {
 
 #[test]
 fn the_stubs_say_what_the_native_half_has() {
-    passes(mypy("mypy.stubtest").arg("framelane").current_dir(env!("CARGO_TARGET_TMPDIR")));
+    // Python shows it as a method from 3.12 on, though all versions have buffers.
+    let known = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("stubtest-known");
+    std::fs::write(&known, "framelane._framelane.Body.__buffer__\n").unwrap();
+    let mut stubtest = mypy("mypy.stubtest");
+    stubtest.args(["framelane", "--ignore-unused-allowlist", "--allowlist"]).arg(known);
+    passes(stubtest.current_dir(env!("CARGO_TARGET_TMPDIR")));
 }
 
 #[test]

@@ -26,6 +26,7 @@ use wire::protocol::HelloKey;
 use wire::server::{Event, Events, Listener, Peer};
 
 use super::habits::Habits;
+use super::trouble::Troubles;
 use super::{HandOut, Join, Label, Order, Orders, Reporter};
 use crate::{Coordinator, Stopped};
 use exchange::{Ended, Exchange};
@@ -90,11 +91,13 @@ pub async fn run(
             max_credit: config.max_credit,
         })
         .await?;
+    let troubles = Arc::new(Troubles::new(peer.worker(), reporter.lane()));
     let abilities = peer.hello().capabilities.clone().into();
     let lane = Lane {
         peer: Arc::new(peer),
         abilities,
         reporter,
+        troubles,
         batching: config.batching,
         habits: Habits::default(),
         small: Vec::new(),
@@ -150,6 +153,7 @@ struct Lane {
     peer: Arc<Peer>,
     abilities: Arc<[String]>,
     reporter: Reporter,
+    troubles: Arc<Troubles>,
     batching: Batching,
     habits: Habits,
     /// Small hand-outs that wait for others, and until when.
@@ -170,6 +174,9 @@ type Batch = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Result<Ended, Stopp
 impl Lane {
     async fn serve(mut self, mut orders: Orders, mut events: Events) -> Result<Closed, Stopped> {
         let mut turn = Vec::with_capacity(ORDERS);
+        let troubles = Arc::clone(&self.troubles);
+        let telling = troubles.tell();
+        tokio::pin!(telling);
         loop {
             let flush_at = self.flush_at;
             let flush = async {
@@ -209,6 +216,7 @@ impl Lane {
                     }
                 }
                 () = flush => self.flush(),
+                never = &mut telling => match never {},
             }
         }
     }
@@ -268,6 +276,7 @@ impl Lane {
             peer: Arc::clone(&self.peer),
             abilities: Arc::clone(&self.abilities),
             reporter: self.reporter.clone(),
+            troubles: Arc::clone(&self.troubles),
         }
     }
 

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 from os import PathLike
-from typing import Any, Protocol
+from typing import Any, Protocol, Self, final
 
 class Bad(Exception):
     """Raised by a task: the job itself is at fault, and no other worker would fare better."""
@@ -11,6 +11,7 @@ class Error(RuntimeError):
 class NotAdmitted(Error):
     """The server does not let this worker or client in, and only another token can help."""
 
+@final
 class Body:
     """A job's bytes, read-only, as a buffer that needs no copy."""
 
@@ -19,18 +20,21 @@ class Body:
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+@final
 class Run:
     def stop(self) -> None: ...
     def result(self) -> None: ...
 
+@final
 class Answer:
     """The answer to a job, to be waited for. Without anyone who holds it, the job is cancelled."""
 
     def result(self, timeout: float | None = None) -> Any: ...
     def cancel(self) -> None: ...
 
+@final
 class Pusher:
-    def __init__(self, asking: Any) -> None: ...
+    def __new__(cls, asking: Any) -> Self: ...
     def submit(self, task: str, job: Any) -> Answer: ...
     def close(self) -> None: ...
     def abandon(self) -> None: ...

@@ -14,6 +14,7 @@ use wire::broker::server::{Answer, Event, Events, Job, Missing, NotPlaced, Place
 use super::Config;
 use crate::command::Report;
 use crate::lane::habits::{Habits, Seen};
+use crate::lane::trouble::{Trouble, Troubles};
 use crate::lane::{HandOut, Join, Label, Order, Orders, Reporter, answered};
 use crate::{Coordinator, Link, Stopped};
 
@@ -60,6 +61,7 @@ struct Sending {
     reporter: Reporter,
     table: Table,
     link: Link,
+    troubles: Arc<Troubles>,
 }
 
 /// What became of jobs that were sent.
@@ -105,16 +107,19 @@ impl Session {
             bytes_per_s: None,
             rtt: Duration::ZERO,
         };
-        let sending = Sending { sender: sender.clone(), reporter, table: Table::default(), link };
+        let troubles = Arc::new(Troubles::new(config.worker, reporter.lane()));
+        let sending = Sending { sender: sender.clone(), reporter, table: Table::default(), link, troubles };
         Ok(Session { sender, orders, sending, habits: Habits::default() })
     }
 
     /// Serves until the stop, and then until nothing is left; or until the broker is gone.
     pub(super) async fn serve(mut self, events: Events, stop: &CancellationToken) -> Result<Over, Stopped> {
         let listening = self.sending.clone();
+        let troubles = Arc::clone(&self.sending.troubles);
         let ended = tokio::select! {
             biased;
             failed = listening.listen(events) => Err(failed),
+            never = troubles.tell() => match never {},
             ended = self.obey(stop) => ended,
         };
         let over = match ended {
@@ -225,7 +230,7 @@ impl Sending {
                     jobs.push(Job { ticket, key: hand_out.key.clone(), budget_left, message });
                 }
                 Err(unprepared) => {
-                    tracing::debug!(?ticket, %unprepared, "no job");
+                    self.troubles.count(Trouble::NoJob, ticket, &unprepared);
                     self.table().remove(&ticket);
                     reports.push(answered(ticket, Err(Failure::Bad)));
                 }
@@ -260,7 +265,7 @@ impl Sending {
                             reports.push(Report::Released(ticket));
                         }
                         why => {
-                            tracing::warn!(?ticket, %why, "a job could not be handed out");
+                            self.troubles.count(Trouble::NotSent, ticket, &why);
                             reports.push(answered(ticket, Err(Failure::Bad)));
                         }
                     },
@@ -336,7 +341,7 @@ impl Sending {
         if known.is_empty() {
             return Ok(());
         }
-        let reports = known.into_iter().map(|(hand_out, answer)| judge(&hand_out, answer)).collect();
+        let reports = known.into_iter().map(|(hand_out, answer)| self.judge(&hand_out, answer)).collect();
         Ok(self.reporter.report(reports).await?)
     }
 
@@ -358,32 +363,32 @@ impl Sending {
         };
         self.let_go(forsaken).await
     }
-}
 
-/// What the queue is to be told of an answer.
-fn judge(hand_out: &HandOut, answer: Answer) -> Report {
-    let ticket = hand_out.ticket;
-    let result = match answer.result {
-        Ok(message) => match hand_out.decode(message) {
-            Ok(value) => Ok((value, answer.timings)),
-            Err(error) => {
-                tracing::warn!(?ticket, %error, "an answer cannot be read");
+    /// What the queue is to be told of an answer.
+    fn judge(&self, hand_out: &HandOut, answer: Answer) -> Report {
+        let ticket = hand_out.ticket;
+        let result = match answer.result {
+            Ok(message) => match hand_out.decode(message) {
+                Ok(value) => Ok((value, answer.timings)),
+                Err(error) => {
+                    self.troubles.count(Trouble::Unread, ticket, &error);
+                    Err(Failure::Failed)
+                }
+            },
+            Err(Missing::Unprocessed(unprocessed)) => {
+                tracing::debug!(?ticket, %unprocessed, "no answer");
+                hand_out.failed(&unprocessed);
+                Err(match unprocessed {
+                    Unprocessed::Bad(_) => Failure::Bad,
+                    Unprocessed::Failed(_) => Failure::Failed,
+                })
+            }
+            // It may be what ended its worker, so it is charged, as with every other lane.
+            Err(_) => {
+                tracing::debug!(?ticket, "its worker is gone");
                 Err(Failure::Failed)
             }
-        },
-        Err(Missing::Unprocessed(unprocessed)) => {
-            tracing::debug!(?ticket, %unprocessed, "no answer");
-            hand_out.failed(&unprocessed);
-            Err(match unprocessed {
-                Unprocessed::Bad(_) => Failure::Bad,
-                Unprocessed::Failed(_) => Failure::Failed,
-            })
-        }
-        // It may be what ended its worker, so it is charged, as with every other lane.
-        Err(_) => {
-            tracing::debug!(?ticket, "its worker is gone");
-            Err(Failure::Failed)
-        }
-    };
-    answered(ticket, result)
+        };
+        answered(ticket, result)
+    }
 }

@@ -11,6 +11,7 @@ use wire::{Message, Unprocessed};
 
 use crate::command::Report;
 use crate::lane::habits::Seen;
+use crate::lane::trouble::{Trouble, Troubles};
 use crate::lane::{HandOut, Reporter, answered};
 use crate::{Link, Stopped};
 
@@ -20,6 +21,7 @@ pub(super) struct Exchange {
     /// What the worker named in its greeting.
     pub(super) abilities: Arc<[String]>,
     pub(super) reporter: Reporter,
+    pub(super) troubles: Arc<Troubles>,
 }
 
 /// What a lane learns from hand-outs that ended.
@@ -36,7 +38,7 @@ impl Exchange {
         let ticket = hand_out.ticket;
         let mut ended = Ended { alone: Some(ticket), seen: Vec::with_capacity(1) };
         let begun = Instant::now();
-        let encoded = encoded(&hand_out, &self.link());
+        let encoded = self.encoded(&hand_out, &self.link());
         if let Ok(job) = &encoded {
             let seen = Seen { bytes: job.head.len() + job.body.len(), prepare: begun.elapsed() };
             ended.seen.push((hand_out.key.clone(), seen));
@@ -73,7 +75,7 @@ impl Exchange {
             let (mut bytes, mut count) = (0, 0);
             while let Some(hand_out) = hand_outs.next_if(|next| next.key == key) {
                 count += 1;
-                match encoded(&hand_out, &link) {
+                match self.encoded(&hand_out, &link) {
                     Ok(job) => {
                         bytes = bytes.max(job.head.len() + job.body.len());
                         jobs.push((sent(&hand_out), job));
@@ -117,7 +119,7 @@ impl Exchange {
             // The release comes as an event; the end of the connection too.
             Err(HandOutError::Cancelled | HandOutError::LaneClosed) => return None,
             Err(error) => {
-                tracing::warn!(?ticket, %error, "a job could not be handed out");
+                self.troubles.count(Trouble::NotSent, ticket, &error);
                 let failure = match error {
                     HandOutError::Message(_) => Failure::Bad,
                     _ => Failure::Failed,
@@ -129,7 +131,7 @@ impl Exchange {
             Ok(message) => match hand_out.decode(message) {
                 Ok(value) => Ok((value, answer.timings)),
                 Err(error) => {
-                    tracing::warn!(?ticket, %error, worker = %self.peer.worker(), "an answer cannot be read");
+                    self.troubles.count(Trouble::Unread, ticket, &error);
                     Err(Failure::Failed)
                 }
             },
@@ -144,14 +146,14 @@ impl Exchange {
         };
         Some(answered(ticket, result))
     }
-}
 
-/// The job as it crosses the wire, or what the queue is to be told instead.
-fn encoded(hand_out: &HandOut, link: &Link) -> Result<Message, Report> {
-    hand_out.encoded(link).map_err(|unprepared| {
-        tracing::debug!(ticket = ?hand_out.ticket, %unprepared, "no job");
-        answered(hand_out.ticket, Err(Failure::Bad))
-    })
+    /// The job as it crosses the wire, or what the queue is to be told instead.
+    fn encoded(&self, hand_out: &HandOut, link: &Link) -> Result<Message, Report> {
+        hand_out.encoded(link).map_err(|unprepared| {
+            self.troubles.count(Trouble::NoJob, hand_out.ticket, &unprepared);
+            answered(hand_out.ticket, Err(Failure::Bad))
+        })
+    }
 }
 
 /// The hand-out as the peer knows it.

@@ -1,6 +1,6 @@
 //! How long each stage of detection takes on this machine, on one thread.
 //!
-//! `cargo run --release -p framelane-models --example stages -- [MODEL_DIR...]`
+//! `cargo run --release -p framelane-models --example detection -- [MODEL_DIR...]`
 //!
 //! Without arguments the models under `assets/models` are measured. The median of many runs is printed, in
 //! milliseconds.
