@@ -2,6 +2,20 @@ from collections.abc import Callable
 from os import PathLike
 from typing import Any, Protocol, Self, final
 
+__all__ = [
+    "Answer",
+    "Bad",
+    "Body",
+    "Error",
+    "NotAdmitted",
+    "Pusher",
+    "Run",
+    "check_name",
+    "enrol",
+    "log_to_stderr",
+    "work",
+]
+
 class Bad(Exception):
     """Raised by a task: the job itself is at fault, and no other worker would fare better."""
 
