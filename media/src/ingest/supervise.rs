@@ -196,8 +196,10 @@ impl Supervisor {
             return Attempt::Stopped;
         }
         self.shared.touch();
+        // Before it plays: a short source may have given all its frames before this thread looks again.
+        let started = self.frames();
         pipeline.play();
-        let attempt = self.watch(&pipeline);
+        let attempt = self.watch(&pipeline, started);
         if self.source.is_network() {
             self.close(pipeline);
         }
@@ -228,14 +230,13 @@ impl Supervisor {
         {}
     }
 
-    fn watch(&self, pipeline: &Pipeline) -> Attempt {
+    fn watch(&self, pipeline: &Pipeline, started: u64) -> Attempt {
         const TYPES: &[gst::MessageType] = &[
             gst::MessageType::Error,
             gst::MessageType::Eos,
             gst::MessageType::Application,
             gst::MessageType::Latency,
         ];
-        let started = self.frames();
         let mut pass = started;
         loop {
             let limit = if self.frames() == started {
