@@ -132,6 +132,10 @@ impl<P: Prepare> Inlet<P> {
 
     /// Brings the source's counters up to date without an item.
     pub async fn source(&mut self, counts: SourceCounts) -> Result<(), Stopped> {
+        // What lies in the inbox of a queue that has stopped would be joined for ever.
+        if self.commands.is_closed() {
+            return Err(Stopped);
+        }
         if let Err(counts) = self.inbox.join(counts, Entry::Source) {
             let slot = self.commands.reserve().await.map_err(|_| Stopped)?;
             self.inbox.begin(Entry::Source(counts));

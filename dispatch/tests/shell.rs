@@ -288,3 +288,17 @@ async fn a_drained_lane_finishes_what_it_holds() {
     answer(&reporter, &next).await;
     assert_eq!(outlet.next().await.expect("a place").answer, Some(Cbor(4)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_stopped_with_items_on_their_way_says_so() {
+    let (coordinator, driver) = dispatch::new(queue::Config::default());
+    let driver = tokio::spawn(driver);
+    let (mut inlet, _outlet) = flow(&coordinator, Policy::lossless()).await;
+    // The driver has no turn before it is ended, so this lies where the owner would have found it.
+    inlet.send(Admission::now(1)).await.expect("there is room");
+    driver.abort();
+    assert!(driver.await.expect_err("it was ended").is_cancelled());
+    assert!(inlet.source(queue::SourceCounts::default()).await.is_err(), "nobody will adopt them");
+    let refused = inlet.send(Admission::now(2)).await.expect_err("nobody will take it");
+    assert_eq!((refused.item, refused.why), (2, Refusal::Stopped));
+}
