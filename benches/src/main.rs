@@ -6,6 +6,10 @@ use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 use worker::Drive;
 
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Measures Framelane, and shows it.
 #[derive(Parser)]
 #[command(name = "framelane-bench", version, about)]

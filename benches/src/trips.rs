@@ -1,13 +1,10 @@
 //! One word at a time, there and back, at a rate that leaves both ends asleep in between.
 
 use std::path::Path;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use dispatch::{Admission, Coordinator};
-use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
 
 use crate::crew::Crew;
 use crate::pool::Pool;
@@ -42,71 +39,17 @@ pub(crate) async fn run(coordinator: &Coordinator, time: Duration, sums: &mut Su
     Ok(percentile(&times, 50.0))
 }
 
-/// A queue and a worker process that both poll: between two words neither sleeps, and both do soon after the last.
-/// The queue is on a runtime of one thread, as [`dispatch::Config::busy_poll`] wants it.
-pub(crate) struct Polling {
-    asked: mpsc::Sender<Asked>,
-    thread: thread::JoinHandle<anyhow::Result<()>>,
-}
-
-/// How long to measure, and whom to tell.
-type Asked = (Duration, oneshot::Sender<anyhow::Result<(f64, Sums)>>);
-
 /// Longer than the pause between two words.
 const POLL: Duration = Duration::from_millis(20);
 
-impl Polling {
-    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Polling> {
-        let (asked, asks) = mpsc::channel(1);
-        let (ready, is_ready) = oneshot::channel();
-        let folder = folder.to_owned();
-        let body = move || {
-            let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
-            runtime.block_on(serve(&folder, ready, asks))
-        };
-        let thread = thread::Builder::new().name("polling".to_owned()).spawn(body).context("no thread")?;
-        if is_ready.await.is_err() {
-            join(thread).await?;
-            anyhow::bail!("the polling queue ended");
-        }
-        Ok(Polling { asked, thread })
-    }
-
-    /// As [`run`].
-    pub(crate) async fn trips(&self, time: Duration, sums: &mut Sums) -> anyhow::Result<f64> {
-        let (told, tells) = oneshot::channel();
-        self.asked.send((time, told)).await.context("the polling queue ended")?;
-        let (median, wrong) = tells.await.context("the polling queue ended")??;
-        sums.merge(&wrong);
-        Ok(median)
-    }
-
-    pub(crate) async fn end(self) -> anyhow::Result<()> {
-        drop(self.asked);
-        join(self.thread).await
-    }
-}
-
-async fn join(thread: thread::JoinHandle<anyhow::Result<()>>) -> anyhow::Result<()> {
-    let joined = tokio::task::spawn_blocking(|| thread.join());
-    joined.await?.map_err(|_| anyhow::anyhow!("the polling queue panicked"))?
-}
-
-async fn serve(
-    folder: &Path,
-    ready: oneshot::Sender<()>,
-    mut asks: mpsc::Receiver<Asked>,
-) -> anyhow::Result<()> {
+/// As [`run`], with a queue and a worker process that both poll: between two words neither sleeps, and both do soon
+/// after the last. To be called on a runtime of one thread, as [`dispatch::Config::busy_poll`] wants it.
+pub(crate) async fn polling(folder: &Path, time: Duration, sums: &mut Sums) -> anyhow::Result<f64> {
     let pool = Pool::polling(([127, 0, 0, 1], 0).into(), &folder.join("pool"), POLL)?;
     let poll = POLL.as_millis().to_string();
     let crew = Crew::start(&pool, &folder.join("crew"), 1, Some(1), &["--busy-poll-ms", &poll]).await?;
-    let _ = ready.send(());
-    while let Some((time, told)) = asks.recv().await {
-        let mut sums = Sums::default();
-        let median = run(&pool.coordinator, time, &mut sums).await;
-        let _ = told.send(median.map(|median| (median, sums)));
-    }
+    let median = run(&pool.coordinator, time, sums).await?;
     crew.end().await?;
     pool.stop().await;
-    Ok(())
+    Ok(median)
 }

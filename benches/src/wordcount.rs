@@ -1,10 +1,12 @@
 //! `framelane-bench wordcount`: small tasks, beside the task queues that people use for them.
 //!
 //! One word is one offer, counters come back in order and are added up, as in every rival's script. Ours and
-//! theirs take turns in every round. All rivals are up from the first round to the last, idle while others work.
+//! theirs take turns in every round. All rivals are up from the first round to the last, idle while others work; of
+//! ours only what is measured is there.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -12,8 +14,8 @@ use std::time::{Duration, Instant};
 use ::dispatch::{Admission, Coordinator, Inlet, Outlet, lane};
 use anyhow::Context;
 use queue::{Policy, WorkerId};
+use tokio::runtime::Builder;
 use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::server::Config;
 
@@ -22,7 +24,7 @@ use crate::pool::Pool;
 use crate::pushed::Tasks;
 use crate::report::Report;
 use crate::rival::Rival;
-use crate::trips::{self, Polling};
+use crate::trips;
 use crate::words::{CountWords, Counter, Counts, Send, Sum, WORDS};
 
 /// What is measured.
@@ -47,6 +49,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
+
+/// Where no worker from elsewhere finds it.
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// What the local lane has at hand. Tasks of microseconds need many.
 const LOCAL_CREDIT: NonZeroU32 = NonZeroU32::new(1024).expect("1024 is not 0");
@@ -78,37 +83,13 @@ const RIVALS: [Setup; 6] = [
 
 /// Measures, prints, and fails when order or books are wrong.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let folder = tempfile::tempdir().context("no temporary folder")?;
-    let any = ([127, 0, 0, 1], 0).into();
-    let time = Duration::from_secs_f64(args.seconds);
-    let one_each = lane::quic::Batching { tasks: NonZeroUsize::MIN, ..lane::quic::Batching::default() };
-
-    let batched = Pool::start(any, &folder.path().join("batched"), Config::default())?;
-    let batched_crew = Crew::start(&batched, &folder.path().join("crew"), 2, Some(1), &[]).await?;
-    let single = Pool::batching(any, &folder.path().join("single"), Config::default(), one_each)?;
-    let single_crew = Crew::start(&single, &folder.path().join("single-crew"), 2, Some(1), &[]).await?;
-    let local = Local::start().await?;
-    let polling = Polling::start(&folder.path().join("polling")).await?;
-    let pushed = Tasks::start(&folder.path().join("pushed")).await?;
     let mut rivals = match args.alone {
         true => Vec::new(),
         false => start_rivals(&args).await,
     };
-
     let mut runs = Runs::default();
     for round in 1..=args.rounds {
-        let tasks_per_s = rate(&batched.coordinator, time, &mut runs.sums).await?;
-        runs.add("tasks_per_s", tasks_per_s);
-        let unbatched_per_s = rate(&single.coordinator, time, &mut runs.sums).await?;
-        runs.add("unbatched_per_s", unbatched_per_s);
-        let local_tasks_per_s = rate(&local.coordinator, time, &mut runs.sums).await?;
-        runs.add("local_tasks_per_s", local_tasks_per_s);
-        let pushed_per_s = pushed.rate(time, &mut runs.sums).await?;
-        runs.add("pushed_per_s", pushed_per_s);
-        let rtt_p50_us = polling.trips(time, &mut runs.sums).await?;
-        runs.add("rtt_p50_us", rtt_p50_us);
-        let rtt_asleep_p50_us = trips::run(&batched.coordinator, time, &mut runs.sums).await?;
-        runs.add("rtt_asleep_p50_us", rtt_asleep_p50_us);
+        ours(Duration::from_secs_f64(args.seconds), &mut runs).await?;
         for (setup, rival) in &mut rivals {
             if let Some(name) = setup.rate {
                 runs.add(name, rival.ask(&format!("rate {}", args.seconds)).await?);
@@ -123,14 +104,63 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     for (_, rival) in rivals {
         rival.end().await?;
     }
-    local.stop().await?;
-    pushed.end().await?;
-    polling.end().await?;
-    for (crew, pool) in [(batched_crew, batched), (single_crew, single)] {
-        crew.end().await?;
-        pool.stop().await;
-    }
     runs.publish(&args)
+}
+
+/// One round of ours. Each set-up is there for as long as it is measured.
+async fn ours(time: Duration, runs: &mut Runs) -> anyhow::Result<()> {
+    let folder = tempfile::tempdir().context("no temporary folder")?;
+    let folder = folder.path();
+
+    let pool = Pool::start(ANY, &folder.join("batched"), Config::default())?;
+    let crew = Crew::start(&pool, &folder.join("crew"), 2, Some(1), &[]).await?;
+    let tasks_per_s = rate(&pool.coordinator, time, &mut runs.sums).await?;
+    runs.add("tasks_per_s", tasks_per_s);
+    let rtt_asleep_p50_us = trips::run(&pool.coordinator, time, &mut runs.sums).await?;
+    runs.add("rtt_asleep_p50_us", rtt_asleep_p50_us);
+    end(crew, pool).await?;
+
+    let one_each = lane::quic::Batching { tasks: NonZeroUsize::MIN, ..lane::quic::Batching::default() };
+    let pool = Pool::batching(ANY, &folder.join("single"), Config::default(), one_each)?;
+    let crew = Crew::start(&pool, &folder.join("single-crew"), 2, Some(1), &[]).await?;
+    let unbatched_per_s = rate(&pool.coordinator, time, &mut runs.sums).await?;
+    runs.add("unbatched_per_s", unbatched_per_s);
+    end(crew, pool).await?;
+
+    let (local_tasks_per_s, sums) = on_one_thread(async move |sums| local(time, sums).await).await?;
+    runs.add("local_tasks_per_s", local_tasks_per_s);
+    runs.sums.merge(&sums);
+
+    let tasks = Tasks::start(&folder.join("pushed")).await?;
+    let pushed_per_s = tasks.rate(time, &mut runs.sums).await?;
+    runs.add("pushed_per_s", pushed_per_s);
+    tasks.end().await?;
+
+    let polling = folder.join("polling");
+    let polling = on_one_thread(async move |sums| trips::polling(&polling, time, sums).await);
+    let (rtt_p50_us, sums) = polling.await?;
+    runs.add("rtt_p50_us", rtt_p50_us);
+    runs.sums.merge(&sums);
+    Ok(())
+}
+
+async fn end(crew: Crew, pool: Pool) -> anyhow::Result<()> {
+    crew.end().await?;
+    pool.stop().await;
+    Ok(())
+}
+
+/// Measures on a runtime of one thread.
+async fn on_one_thread<F>(measure: F) -> anyhow::Result<(f64, Sums)>
+where
+    F: AsyncFnOnce(&mut Sums) -> anyhow::Result<f64> + std::marker::Send + 'static,
+{
+    let body = move || {
+        let runtime = Builder::new_current_thread().enable_all().build().context("no runtime")?;
+        let mut sums = Sums::default();
+        Ok((runtime.block_on(measure(&mut sums))?, sums))
+    };
+    tokio::task::spawn_blocking(body).await.context("it panicked")?
 }
 
 /// Those that can be started here; says which cannot, and why.
@@ -252,35 +282,25 @@ impl Sums {
     }
 }
 
-/// A queue that a thread of this process works for.
-struct Local {
-    coordinator: Coordinator,
-    stop: CancellationToken,
-    lane: JoinHandle<Result<(), lane::local::Error>>,
-}
-
-impl Local {
-    async fn start() -> anyhow::Result<Local> {
-        let (coordinator, driver) = ::dispatch::new(queue::Config::default());
-        tokio::spawn(driver);
-        let config = lane::local::Config {
-            name: "local".into(),
-            worker: WorkerId(1),
-            threads: NonZeroU32::MIN,
-            credit: LOCAL_CREDIT,
-            processors: [(CountWords::key(), wire::factory(|| Ok::<_, Infallible>(Counter)))].into(),
-        };
-        let stop = CancellationToken::new();
-        let (joined, has_joined) = oneshot::channel();
-        let lane = tokio::spawn(lane::local::run(coordinator.clone(), config, stop.clone(), joined));
-        has_joined.await.context("the local lane did not join")?;
-        Ok(Local { coordinator, stop, lane })
-    }
-
-    async fn stop(self) -> anyhow::Result<()> {
-        self.stop.cancel();
-        Ok(self.lane.await??)
-    }
+/// As [`rate`], of a queue that one other thread works for.
+async fn local(time: Duration, sums: &mut Sums) -> anyhow::Result<f64> {
+    let (coordinator, driver) = ::dispatch::new(queue::Config::default());
+    tokio::spawn(driver);
+    let config = lane::local::Config {
+        name: "local".into(),
+        worker: WorkerId(1),
+        threads: NonZeroU32::MIN,
+        credit: LOCAL_CREDIT,
+        processors: [(CountWords::key(), wire::factory(|| Ok::<_, Infallible>(Counter)))].into(),
+    };
+    let stop = CancellationToken::new();
+    let (joined, has_joined) = oneshot::channel();
+    let lane = tokio::spawn(lane::local::run(coordinator.clone(), config, stop.clone(), joined));
+    has_joined.await.context("the local lane did not join")?;
+    let tasks_per_s = rate(&coordinator, time, sums).await?;
+    stop.cancel();
+    lane.await??;
+    Ok(tasks_per_s)
 }
 
 pub(crate) async fn open(coordinator: &Coordinator) -> anyhow::Result<(Inlet<Send>, Outlet<Send>)> {

@@ -13,7 +13,7 @@ use crate::flow::{Inlet, Outlet};
 use crate::inbox::Inbox;
 use crate::lane::{Join, LastWord, Orders, Reporter, View};
 use crate::owner::Owner;
-use crate::prepare::Prepare;
+use crate::prepare::{Kind, Prepare};
 use crate::relay;
 
 /// How many requests may wait for the owner. Each flow keeps two of these places for its own end
@@ -77,7 +77,7 @@ impl Coordinator {
         let inbox = Arc::<Inbox>::default();
         let open = |reply| Command::Open { policy, key: key.clone(), inbox: Arc::clone(&inbox), reply };
         let (flow, room) = self.ask(open).await?;
-        let inlet = Inlet::new(flow, key, Arc::new(prepare), room, inbox, self.commands.clone(), close);
+        let inlet = Inlet::new(flow, Kind { key, prepare }, room, inbox, self.commands.clone(), close);
         Ok((inlet, Outlet::new(flow, self.commands.clone(), forget, batch)))
     }
 

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
-use queue::{Books, FlowId, Key, Seq, SourceCounts, Taken, Verdict};
+use queue::{Books, FlowId, Seq, SourceCounts, Taken, Verdict};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use wire::Timings;
@@ -14,7 +14,7 @@ use crate::Stopped;
 use crate::command::{Command, Item, Offer, Payload, Reply, Takings};
 use crate::finish::{Done, Finish};
 use crate::inbox::{Entry, Inbox};
-use crate::prepare::{AnswerOf, PartWork, Prepare};
+use crate::prepare::{AnswerOf, Kind, PartWork, Prepare};
 use crate::room::{NoRoom, Room};
 
 /// An item at the door of the queue.
@@ -65,8 +65,7 @@ pub enum Refusal {
 /// Where items enter a flow. One producer, so that numbers follow the order of its calls.
 pub struct Inlet<P: Prepare> {
     flow: FlowId,
-    key: Key,
-    prepare: Arc<P>,
+    kind: Arc<Kind<P>>,
     /// The number of the next item: every offer that is sent is admitted, in this order.
     next: Seq,
     room: Arc<Room>,
@@ -89,14 +88,22 @@ const CATCH_UP: Duration = Duration::from_millis(5);
 impl<P: Prepare> Inlet<P> {
     pub(crate) fn new(
         flow: FlowId,
-        key: Key,
-        prepare: Arc<P>,
+        kind: Kind<P>,
         room: Arc<Room>,
         inbox: Arc<Inbox>,
         commands: mpsc::Sender<Command>,
         close: mpsc::OwnedPermit<Command>,
     ) -> Self {
-        Inlet { flow, key, prepare, next: Seq(0), room, inbox, commands, close: Some(close), pace: None }
+        Inlet {
+            flow,
+            kind: Arc::new(kind),
+            next: Seq(0),
+            room,
+            inbox,
+            commands,
+            close: Some(close),
+            pace: None,
+        }
     }
 
     /// Offers an item; a full flow hands it back.
@@ -158,7 +165,7 @@ impl<P: Prepare> Inlet<P> {
 
     /// Sends an item for which there is room.
     async fn admit(&mut self, admission: Admission<P::Item>) -> Result<Seq, Refused<P::Item>> {
-        let entry = |admission| Entry::Offer(offer(&self.key, &self.prepare, admission));
+        let entry = |admission| Entry::Offer(offer(&self.kind, admission));
         if let Err(admission) = self.inbox.join(admission, entry) {
             // A future dropped here leaves its place unused.
             let unused = Unused(&self.room);
@@ -175,11 +182,11 @@ impl<P: Prepare> Inlet<P> {
     }
 }
 
-fn offer<P: Prepare>(key: &Key, prepare: &Arc<P>, admission: Admission<P::Item>) -> Offer {
+fn offer<P: Prepare>(kind: &Arc<Kind<P>>, admission: Admission<P::Item>) -> Offer {
     let item = Arc::new(admission.item);
     let parts = if admission.ask {
-        let work = PartWork { prepare: Arc::clone(prepare), item: Arc::clone(&item) };
-        queue::Parts::one(queue::Part { key: key.clone(), payload: Arc::new(work) as Payload })
+        let work = PartWork { kind: Arc::clone(kind), item: Arc::clone(&item) };
+        queue::Parts::one(queue::Part { key: kind.key.clone(), payload: Arc::new(work) as Payload })
     } else {
         queue::Parts::none()
     };

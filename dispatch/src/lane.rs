@@ -44,14 +44,17 @@ pub enum Order {
 pub struct HandOut {
     /// Names it in every report.
     pub ticket: Ticket,
-    /// What must be done.
-    pub key: Key,
     /// After this moment the answer is of no use.
     pub deadline: Option<Instant>,
     pub(crate) work: Arc<dyn Work>,
 }
 
 impl HandOut {
+    /// What must be done.
+    pub fn key(&self) -> &Key {
+        self.work.key()
+    }
+
     /// What is left of the budget; none where the flow has no budget.
     pub fn budget_left(&self, now: Instant) -> Option<Duration> {
         self.deadline.map(|deadline| deadline.saturating_duration_since(now))

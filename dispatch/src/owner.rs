@@ -163,12 +163,7 @@ impl Owner {
     fn assign(&mut self, lane: LaneId, ticket: queue::Ticket, now: Instant) {
         let hand_out =
             self.core.hand_out(ticket).expect("a ticket is live until something else is carried in");
-        let order = HandOut {
-            ticket,
-            key: hand_out.key.clone(),
-            deadline: hand_out.deadline,
-            work: hand_out.payload.clone(),
-        };
+        let order = HandOut { ticket, deadline: hand_out.deadline, work: hand_out.payload.clone() };
         self.watch.begin(now);
         self.order(lane, Order::HandOut(order));
     }

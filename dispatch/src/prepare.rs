@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 use std::time::Duration;
 
-use queue::{LaneId, WorkerId};
+use queue::{Key, LaneId, WorkerId};
 use wire::framing::{FrameError, Limits};
 use wire::{Message, PayloadError, Task, Unprocessed};
 
@@ -82,6 +82,8 @@ fn unwritten(error: PayloadError) -> Unprepared {
 
 /// A part's work with its types erased, so that flows of different tasks share one queue.
 pub(crate) trait Work: Send + Sync {
+    /// What must be done: lent, since all threads that hold clones of a key would write to the same few bytes.
+    fn key(&self) -> &Key;
     /// The job as it crosses the wire.
     fn encoded(&self, link: &Link) -> Result<Message, Unprepared>;
     /// The job for a lane in this process.
@@ -100,20 +102,30 @@ pub(crate) enum Job {
     Encoded(Message),
 }
 
+/// What the parts of a flow share.
+pub(crate) struct Kind<P> {
+    pub(crate) key: Key,
+    pub(crate) prepare: P,
+}
+
 /// One part of one item. The item is shared with the place that holds it.
 pub(crate) struct PartWork<P: Prepare> {
-    pub(crate) prepare: Arc<P>,
+    pub(crate) kind: Arc<Kind<P>>,
     pub(crate) item: Arc<P::Item>,
 }
 
 impl<P: Prepare> Work for PartWork<P> {
+    fn key(&self) -> &Key {
+        &self.kind.key
+    }
+
     fn encoded(&self, link: &Link) -> Result<Message, Unprepared> {
-        let job = self.prepare.prepare(&self.item, link)?;
+        let job = self.kind.prepare.prepare(&self.item, link)?;
         wire::encode(job).map_err(unwritten)
     }
 
     fn job(&self) -> Result<Job, Unprepared> {
-        Ok(Job::Value(Box::new(self.prepare.prepare(&self.item, &Link::Local)?)))
+        Ok(Job::Value(Box::new(self.kind.prepare.prepare(&self.item, &Link::Local)?)))
     }
 
     fn decode(&self, answer: Message) -> Result<Box<dyn Any + Send>, PayloadError> {

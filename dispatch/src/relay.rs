@@ -18,12 +18,17 @@ use crate::room::Room;
 
 /// An item of a relayed flow, which is its own work: one allocation for both.
 struct Relayed {
+    key: Key,
     job: Message,
     /// Why the last try failed.
     trouble: Mutex<Option<String>>,
 }
 
 impl Work for Relayed {
+    fn key(&self) -> &Key {
+        &self.key
+    }
+
     fn encoded(&self, _: &Link) -> Result<Message, Unprepared> {
         Ok(self.job.clone())
     }
@@ -100,7 +105,7 @@ impl Inlet {
             let places = self.room.some(jobs.len()).await.map_err(|_| Closed)?;
             let now = tokio::time::Instant::now().into_std();
             let offer = |job| {
-                let work = Arc::new(Relayed { job, trouble: Mutex::new(None) });
+                let work = Arc::new(Relayed { key: key.clone(), job, trouble: Mutex::new(None) });
                 let payload = Arc::clone(&work) as Payload;
                 Offer {
                     item: work as Item,

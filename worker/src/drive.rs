@@ -22,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 const LOOK: Duration = Duration::from_millis(20);
 /// ... for so long: more than a quick job takes, less than a server notices.
 const PATIENCE: Duration = Duration::from_millis(5);
+/// After so many looks at a thread that never left the network it looks no more, until that one leaves it again: a
+/// worker without work costs nothing.
+const AT_REST: u32 = 50;
 
 /// A runtime of one thread at a time: the calling one, or that of a host that was given the [`Wheel`].
 pub struct Drive {
@@ -38,12 +41,20 @@ pub struct Wheel {
 
 struct Shared {
     runtime: Runtime,
-    driver: Mutex<Driver>,
+    state: Mutex<State>,
     changed: Condvar,
     /// Asks the main thread for the wheel.
     asked: Notify,
     /// The main thread's future has ended.
     over: CancellationToken,
+}
+
+struct State {
+    driver: Driver,
+    /// Whether the wheel's holder has left the network alone since the main thread last looked.
+    left: bool,
+    /// Whether the main thread looks no more until it does.
+    at_rest: bool,
 }
 
 /// Who drives.
@@ -65,7 +76,7 @@ impl Drive {
     pub fn new() -> io::Result<Drive> {
         let shared = Arc::new(Shared {
             runtime: Builder::new_current_thread().enable_all().build()?,
-            driver: Mutex::new(Driver::Main),
+            state: Mutex::new(State { driver: Driver::Main, left: false, at_rest: false }),
             changed: Condvar::new(),
             asked: Notify::new(),
             over: CancellationToken::new(),
@@ -104,7 +115,7 @@ impl Drive {
                 None => self.stand_by(&task),
             }
         };
-        *self.shared.driver() = Driver::Over;
+        self.shared.state().driver = Driver::Over;
         self.shared.changed.notify_all();
         // Nobody aborts it.
         ended.unwrap_or_else(|error| resume_unwind(error.into_panic()))
@@ -112,15 +123,23 @@ impl Drive {
 
     /// Lets the other thread drive until it does not.
     fn stand_by<T>(&self, task: &JoinHandle<T>) {
-        let mut driver = self.shared.driver();
-        *driver = Driver::Wheel { away: None };
+        let mut state = self.shared.state();
+        state.driver = Driver::Wheel { away: None };
         self.shared.changed.notify_all();
+        let mut quiet = 0;
         loop {
-            let waited = self.shared.changed.wait_timeout(driver, LOOK);
-            driver = waited.unwrap_or_else(PoisonError::into_inner).0;
-            match *driver {
+            quiet = if std::mem::take(&mut state.left) { 0 } else { quiet + 1 };
+            state.at_rest = quiet > AT_REST;
+            state = match state.at_rest {
+                true => self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                false => {
+                    let waited = self.shared.changed.wait_timeout(state, LOOK);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+            };
+            match state.driver {
                 Driver::Wheel { away: Some(since) } if task.is_finished() || since.elapsed() > PATIENCE => {
-                    *driver = Driver::Main;
+                    state.driver = Driver::Main;
                     return;
                 }
                 Driver::Wheel { .. } => {}
@@ -131,9 +150,9 @@ impl Drive {
 }
 
 impl Shared {
-    fn driver(&self) -> MutexGuard<'_, Driver> {
+    fn state(&self) -> MutexGuard<'_, State> {
         // No step panics half-way, so a poisoned one is whole.
-        self.driver.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -172,10 +191,16 @@ impl Wheel {
 
     fn step(&mut self, away: Option<Instant>) {
         if self.mine {
-            let mut driver = self.shared.driver();
-            match *driver {
-                Driver::Wheel { .. } => *driver = Driver::Wheel { away },
+            let mut state = self.shared.state();
+            match state.driver {
+                Driver::Wheel { .. } => state.driver = Driver::Wheel { away },
                 Driver::Main | Driver::Over => self.mine = false,
+            }
+            if away.is_some() {
+                state.left = true;
+                if std::mem::take(&mut state.at_rest) {
+                    self.shared.changed.notify_all();
+                }
             }
         }
     }
@@ -183,9 +208,9 @@ impl Wheel {
     /// Lets the main thread drive.
     pub(crate) fn hand_over(&mut self) {
         if std::mem::take(&mut self.mine) {
-            let mut driver = self.shared.driver();
-            if let Driver::Wheel { .. } = *driver {
-                *driver = Driver::Main;
+            let mut state = self.shared.state();
+            if let Driver::Wheel { .. } = state.driver {
+                state.driver = Driver::Main;
                 self.shared.changed.notify_all();
             }
         }
@@ -196,14 +221,14 @@ impl Wheel {
         if self.mine {
             return true;
         }
-        let mut driver = self.shared.driver();
-        if *driver == Driver::Main {
+        let mut state = self.shared.state();
+        if state.driver == Driver::Main {
             self.shared.asked.notify_one();
         }
-        while *driver == Driver::Main {
-            driver = self.shared.changed.wait(driver).unwrap_or_else(PoisonError::into_inner);
+        while state.driver == Driver::Main {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
-        self.mine = *driver != Driver::Over;
+        self.mine = state.driver != Driver::Over;
         self.mine
     }
 }
@@ -269,15 +294,19 @@ mod tests {
         assert!(thread.join().expect("no panic"), "it was told that all is over");
     }
 
-    #[test]
-    fn one_that_never_comes_back_holds_up_nothing() {
+    /// That the main thread drives in the end, where the other one is away for ever some time after the beginning.
+    fn taken_over_after(quiet: Duration) {
         let mut drive = Drive::new().expect("a runtime");
         let work = Arc::new(Notify::new());
-        work.notify_one();
         let (come_back, away) = mpsc::channel::<()>();
-        let thread = driver(drive.wheel().expect("the first"), work, away);
+        let thread = driver(drive.wheel().expect("the first"), Arc::clone(&work), away);
         let main = thread::current().id();
         let ended_on = drive.block_on(async move {
+            while thread::current().id() == main {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            tokio::time::sleep(quiet).await;
+            work.notify_one();
             while thread::current().id() != main {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -289,6 +318,39 @@ mod tests {
         assert_eq!(ended_on, main);
         drop(come_back);
         assert!(!thread.join().expect("no panic"), "it was away to the end");
+    }
+
+    #[test]
+    fn one_that_never_comes_back_holds_up_nothing() {
+        taken_over_after(Duration::ZERO);
+        taken_over_after(2 * AT_REST * LOOK);
+    }
+
+    /// How often the thread with this folder in `/proc` has gone to sleep.
+    #[cfg(target_os = "linux")]
+    fn naps(thread: &std::path::Path) -> u64 {
+        let status = std::fs::read_to_string(std::path::Path::new("/proc").join(thread).join("status"));
+        let status = status.expect("the thread is there");
+        let naps = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        naps.and_then(|naps| naps.trim().parse().ok()).expect("Linux counts them")
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_main_thread_sleeps_while_there_is_no_work() {
+        let mut drive = Drive::new().expect("a runtime");
+        let wheel = drive.wheel().expect("the first");
+        let (_never, away) = mpsc::channel();
+        let thread = driver(wheel, Arc::default(), away);
+        let main = std::fs::read_link("/proc/thread-self").expect("Linux has it");
+        let woken = drive.block_on(async move {
+            tokio::time::sleep(2 * AT_REST * LOOK).await;
+            let before = naps(&main);
+            tokio::time::sleep(20 * LOOK).await;
+            naps(&main) - before
+        });
+        assert!(woken <= 1, "woken {woken} times for nothing");
+        assert!(thread.join().expect("no panic"));
     }
 
     /// How often a runtime sleeps in some milliseconds in which the other thread drives it.

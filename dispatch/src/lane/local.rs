@@ -196,7 +196,7 @@ impl Bench {
             tracing::debug!(ticket = ?hand_out.ticket, %unprepared, "no job");
             Failure::Bad
         })?;
-        let processor = self.processor(&hand_out.key)?;
+        let processor = self.processor(hand_out.key())?;
         let worked = catch_unwind(AssertUnwindSafe(|| {
             let answer = match job {
                 Job::Value(job) => processor.process_any(job),
@@ -216,8 +216,8 @@ impl Bench {
             }
             Err(_) => {
                 // Its state may be torn; the next job gets a new one.
-                self.made.remove(&hand_out.key);
-                tracing::error!(key = %hand_out.key, "a processor panicked; its job has failed");
+                self.made.remove(hand_out.key());
+                tracing::error!(key = %hand_out.key(), "a processor panicked; its job has failed");
                 hand_out.failed(&Unprocessed::Failed("the processor panicked".into()));
                 Err(Failure::Failed)
             }

@@ -236,7 +236,7 @@ impl Lane {
 
     fn obey(&mut self, order: Order) {
         match order {
-            Order::HandOut(hand_out) if self.habits.is_small(&hand_out.key) => {
+            Order::HandOut(hand_out) if self.habits.is_small(hand_out.key()) => {
                 if self.small.is_empty() {
                     self.flush_at = Some(Instant::now() + self.batching.linger);
                 }

@@ -23,13 +23,15 @@ pub(super) struct Credit {
     follows: bool,
     /// The mean size of a job.
     bytes: f64,
+    /// Whether jobs came since it was last seen that there are none.
+    stirred: bool,
 }
 
 impl Credit {
     /// `fixed` turns following off.
     pub(super) fn new(threads: u32, fixed: Option<u32>) -> Self {
         let given = fixed.unwrap_or(threads.saturating_add(1));
-        Self { threads, given, follows: fixed.is_none(), bytes: 0.0 }
+        Self { threads, given, follows: fixed.is_none(), bytes: 0.0, stirred: false }
     }
 
     /// What the server knows.
@@ -40,6 +42,17 @@ impl Credit {
     /// A job of this size came.
     pub(super) fn came(&mut self, bytes: usize) {
         self.bytes += (bytes as f64 - self.bytes) * SHARE;
+        self.stirred = true;
+    }
+
+    /// Whether there may be something to learn: an idle worker need not look.
+    pub(super) fn is_due(&self) -> bool {
+        self.follows && self.stirred
+    }
+
+    /// There are no jobs now.
+    pub(super) fn rests(&mut self) {
+        self.stirred = false;
     }
 
     /// What to tell the server now; nothing while it would make no difference.

@@ -84,7 +84,10 @@ impl<'a> Session<'a> {
                     Event::Closed(closed) => break closed,
                     event => self.take(event),
                 },
-                _ = tick.tick() => {
+                _ = tick.tick(), if self.credit.is_due() => {
+                    if self.node.held() == 0 {
+                        self.credit.rests();
+                    }
                     let most = self.node.max_credit();
                     if let Some(n) = self.credit.change(self.host.service(), self.node.rtt(), most) {
                         tracing::debug!(credit = n, "credit follows the jobs");

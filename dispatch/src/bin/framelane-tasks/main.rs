@@ -17,6 +17,10 @@ use wire::chain;
 use wire::client::Seat;
 use wire::identity::{Authority, AuthorityError, Identity, Role, Token};
 
+#[cfg(not(target_env = "msvc"))]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Takes tasks from many clients and hands them to workers, in order for each client.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -166,7 +166,7 @@ impl Session {
                         match order {
                             Order::HandOut(hand_out) => {
                                 let hand_out = self.sending.hold(hand_out);
-                                if self.habits.is_small(&hand_out.key) {
+                                if self.habits.is_small(hand_out.key()) {
                                     small.push(hand_out);
                                 } else {
                                     // Each for itself: they are prepared beside each other.
@@ -223,11 +223,11 @@ impl Sending {
                     let one = Seen { bytes, prepare: ended.saturating_duration_since(begun) };
                     // One of a batch stands for all that are like it.
                     if seen.is_empty() || !one.is_small() {
-                        seen.push((hand_out.key.clone(), one));
+                        seen.push((hand_out.key().clone(), one));
                     }
                     let budget_left = hand_out.budget_left(ended);
                     begun = ended;
-                    jobs.push(Job { ticket, key: hand_out.key.clone(), budget_left, message });
+                    jobs.push(Job { ticket, key: hand_out.key().clone(), budget_left, message });
                 }
                 Err(unprepared) => {
                     self.troubles.count(Trouble::NoJob, ticket, &unprepared);
@@ -358,7 +358,7 @@ impl Sending {
         self.reporter.keys(keys.iter().map(warm).collect()).await?;
         let forsaken: Vec<Ticket> = {
             let table = self.table();
-            let forsaken = table.iter().filter(|(_, held)| !keys.contains(&held.hand_out.key));
+            let forsaken = table.iter().filter(|(_, held)| !keys.contains(held.hand_out.key()));
             forsaken.map(|(ticket, _)| *ticket).collect()
         };
         self.let_go(forsaken).await

@@ -41,7 +41,7 @@ impl Exchange {
         let encoded = self.encoded(&hand_out, &self.link());
         if let Ok(job) = &encoded {
             let seen = Seen { bytes: job.head.len() + job.body.len(), prepare: begun.elapsed() };
-            ended.seen.push((hand_out.key.clone(), seen));
+            ended.seen.push((hand_out.key().clone(), seen));
         }
         let report = match encoded {
             Err(report) => Some(report),
@@ -71,9 +71,9 @@ impl Exchange {
         let mut hand_outs = hand_outs.into_iter().peekable();
         while let Some(first) = hand_outs.peek() {
             // Those of one key are timed together: a clock for each would cost as much as many a preparation.
-            let (key, begun) = (first.key.clone(), Instant::now());
+            let (key, begun) = (first.key().clone(), Instant::now());
             let (mut bytes, mut count) = (0, 0);
-            while let Some(hand_out) = hand_outs.next_if(|next| next.key == key) {
+            while let Some(hand_out) = hand_outs.next_if(|next| *next.key() == key) {
                 count += 1;
                 match self.encoded(&hand_out, &link) {
                     Ok(job) => {
@@ -159,5 +159,5 @@ impl Exchange {
 /// The hand-out as the peer knows it.
 fn sent(hand_out: &HandOut) -> Sent {
     let budget_left = hand_out.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-    Sent { ticket: hand_out.ticket, key: hand_out.key.clone(), budget_left }
+    Sent { ticket: hand_out.ticket, key: hand_out.key().clone(), budget_left }
 }
