@@ -2,11 +2,11 @@
 //! dispatcher names, carries both in, and carries the steps out. It never waits for a lane or a
 //! flow, so neither can hold the others up.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use queue::{Answered, Books, FlowId, Key, LaneId, Step};
+use rustc_hash::FxHashMap;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep_until;
 
@@ -67,10 +67,10 @@ struct Lane {
 
 pub(crate) struct Owner {
     core: Core,
-    flows: HashMap<FlowId, Flow>,
+    flows: FxHashMap<FlowId, Flow>,
     /// The flows that are stirred.
     stirred: Vec<FlowId>,
-    lanes: HashMap<LaneId, Lane>,
+    lanes: FxHashMap<LaneId, Lane>,
     /// The lanes that are to be told something.
     untold: Vec<LaneId>,
     busy_poll: Duration,
@@ -90,9 +90,9 @@ impl Owner {
     pub(crate) fn new(config: Config) -> Self {
         Owner {
             core: Core::new(config.queue),
-            flows: HashMap::new(),
+            flows: FxHashMap::default(),
             stirred: Vec::new(),
-            lanes: HashMap::new(),
+            lanes: FxHashMap::default(),
             untold: Vec::new(),
             busy_poll: config.busy_poll,
             entries: Vec::new(),
@@ -307,6 +307,7 @@ impl Owner {
             Command::Keys { lane, keys } => self.core.keys(lane, keys, now),
             Command::Credit { lane, credit } => self.core.credit(lane, credit, now),
             Command::Report { lane, reports } => {
+                let mut stirred = None;
                 for report in reports {
                     let flow = match report {
                         Report::Answered(ticket, result) => {
@@ -318,7 +319,10 @@ impl Owner {
                             ticket.flow
                         }
                     };
-                    self.stir(flow);
+                    if stirred != Some(flow) {
+                        self.stir(flow);
+                        stirred = Some(flow);
+                    }
                 }
             }
             Command::Drain { lane } => self.core.drain(lane, now),
