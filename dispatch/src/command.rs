@@ -4,7 +4,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use queue::{Books, Failure, FlowId, Key, LaneId, LaneKey, Policy, Seq, Taken, Ticket, WorkerId};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use wire::Timings;
 
 use crate::coordinator::Snapshot;
@@ -96,6 +96,7 @@ pub(crate) enum Command {
         credit: u32,
         orders: mpsc::Sender<Vec<Order>>,
         last_word: Arc<LastWord>,
+        practice: Option<Arc<Notify>>,
         reply: oneshot::Sender<LaneId>,
     },
     Keys {

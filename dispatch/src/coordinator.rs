@@ -43,8 +43,8 @@ pub struct Config {
     /// Its limits.
     pub queue: queue::Config,
     /// For how long after an offer or an answer the driver looks for the next without letting its runtime
-    /// sleep. It costs a processor for that long, and spares what comes next the time that one takes to wake
-    /// up. It needs a runtime of one thread, in which all connections are too: of several threads, the one that
+    /// sleep, and keeps its workers in [practice](wire::practice). It costs a processor for that long, and spares
+    /// what comes next the time that one takes to wake up and to find its memory again. It needs a runtime of one thread, in which all connections are too: of several threads, the one that
     /// is woken would be another. Default zero.
     pub busy_poll: Duration,
 }
@@ -95,11 +95,14 @@ impl Coordinator {
         let bound = 2 * join.max_credit as usize + 8;
         let (orders, received) = mpsc::channel(bound);
         let leave = self.permit().await?;
-        let Join { worker, label, keys, credit, max_credit } = join;
+        let Join { worker, label, keys, credit, max_credit, practice } = join;
         let credit = credit.min(max_credit);
         let last_word = Arc::<LastWord>::default();
         let told = Arc::clone(&last_word);
-        let join = |reply| Command::Join { worker, label, keys, credit, orders, last_word: told, reply };
+        let join = |reply| {
+            let last_word = told;
+            Command::Join { worker, label, keys, credit, orders, last_word, practice, reply }
+        };
         let lane = self.ask(join).await?;
         Ok((Orders::new(received), Reporter::new(lane, self.commands.clone(), leave, last_word)))
     }

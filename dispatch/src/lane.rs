@@ -19,7 +19,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use queue::{Failure, Key, LaneId, LaneKey, Ticket, WorkerId};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use wire::{Message, PayloadError, Timings, Unprocessed};
 
 use crate::Stopped;
@@ -255,4 +255,7 @@ pub struct Join {
     pub credit: u32,
     /// The most it will ever ask for: bounds the orders that can wait for it.
     pub max_credit: u32,
+    /// Rung about once a millisecond while the queue [polls](crate::Config::busy_poll) and there is no work: a lane
+    /// with a way to its worker may then send a job that does nothing, see [`wire::practice`].
+    pub practice: Option<Arc<Notify>>,
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use queue::{Answered, Books, FlowId, Key, LaneId, Step};
 use rustc_hash::FxHashMap;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::sleep_until;
 
 use crate::command::{Command, Core, Offer, Report, Takings};
@@ -21,6 +21,8 @@ use crate::watch::{self, Watch};
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
 /// few enough that a burst of offers does not delay the answers behind it.
 const REQUESTS_A_TURN: usize = 128;
+/// After so long without work lanes practise: well before caches are cold, and a small share of what polling costs.
+const PRACTISE_AFTER: Duration = Duration::from_millis(1);
 
 /// The owner's side of a flow.
 struct Flow {
@@ -63,6 +65,8 @@ struct Lane {
     /// What it is to be told at the end of this turn.
     untold: Vec<Order>,
     last_word: Arc<LastWord>,
+    /// To be rung where it is time to practise.
+    practice: Option<Arc<Notify>>,
 }
 
 pub(crate) struct Owner {
@@ -102,7 +106,7 @@ impl Owner {
 
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Command>) {
         let mut turn = Vec::with_capacity(REQUESTS_A_TURN);
-        let mut awake_until = None;
+        let (mut awake_until, mut practised) = (None, now());
         loop {
             let at = now();
             let due = self.settle(at);
@@ -123,14 +127,14 @@ impl Owner {
                     }
                     let now = now();
                     if !self.busy_poll.is_zero() && turn.iter().any(Command::is_work) {
-                        awake_until = now.checked_add(self.busy_poll);
+                        (awake_until, practised) = (now.checked_add(self.busy_poll), now);
                     }
                     for command in turn.drain(..) {
                         self.carry_in(command, now);
                     }
                 }
                 () = timer => {}
-                () = busy_poll(awake_until) => {}
+                () = busy_poll(awake_until) => self.practise(&mut practised),
             }
         }
     }
@@ -174,6 +178,18 @@ impl Owner {
             let (told, more) = self.core.overlong(watch::LEAST, watch::TIMES, now);
             self.watch.looked(more, now);
             watch::tell(&told, |lane| self.lanes.get(&lane).map_or("", |known| &known.label.name));
+        }
+    }
+
+    /// Has the lanes practise where they have not worked or practised for a while.
+    fn practise(&self, practised: &mut Instant) {
+        let now = now();
+        if now.saturating_duration_since(*practised) >= PRACTISE_AFTER {
+            *practised = now;
+            self.lanes
+                .values()
+                .filter_map(|lane| lane.practice.as_ref())
+                .for_each(|practice| practice.notify_one());
         }
     }
 
@@ -297,9 +313,9 @@ impl Owner {
                 });
                 let _ = reply.send(Dump::new(flows.collect(), self.views()));
             }
-            Command::Join { worker, label, keys, credit, orders, last_word, reply } => {
+            Command::Join { worker, label, keys, credit, orders, last_word, practice, reply } => {
                 let lane = self.core.join(queue::Join { worker, keys, credit }, now);
-                self.lanes.insert(lane, Lane { label, orders, untold: Vec::new(), last_word });
+                self.lanes.insert(lane, Lane { label, orders, untold: Vec::new(), last_word, practice });
                 if reply.send(lane).is_err() {
                     self.leave(lane, None, now);
                 }

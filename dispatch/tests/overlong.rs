@@ -96,7 +96,7 @@ impl Site {
         let (inlet, outlet) = coordinator.open(policy, key(), Numbers).await.expect("the queue runs");
         let label = Label { name: "attic".into(), kind: "quic", remote: None, shared_memory: false };
         let keys = vec![LaneKey { key: key(), warm: true }];
-        let join = Join { worker: WorkerId(9), label, keys, credit: 4, max_credit: 4 };
+        let join = Join { worker: WorkerId(9), label, keys, credit: 4, max_credit: 4, practice: None };
         let (orders, reporter) = coordinator.join(join).await.expect("the queue runs");
         Site { coordinator, inlet, outlet, orders, reporter }
     }

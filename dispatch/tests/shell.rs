@@ -47,7 +47,7 @@ async fn flow(coordinator: &Coordinator, policy: Policy) -> (Inlet<Numbers>, Out
 async fn lane(coordinator: &Coordinator, worker: u64, credit: u32) -> (Orders, Reporter) {
     let label = Label { name: format!("lane {worker}"), kind: "local", remote: None, shared_memory: false };
     let keys = vec![LaneKey { key: key(), warm: true }];
-    let join = Join { worker: WorkerId(worker), label, keys, credit, max_credit: 16 };
+    let join = Join { worker: WorkerId(worker), label, keys, credit, max_credit: 16, practice: None };
     coordinator.join(join).await.expect("the queue runs")
 }
 

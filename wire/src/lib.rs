@@ -8,6 +8,7 @@
 //! - [`node::connect`] is the worker's end: a [`node::Node`] and the [`node::Jobs`] that arrive.
 //! - `broker`, by the features `redis` and `amqp`, is both ends of a lane through a message broker.
 //! - [`client::connect`] is the end of somebody who pushes tasks: [`server::Config::clients`] lets them in.
+//! - [`practice`] keeps the way of jobs quick between jobs.
 //! - [`identity`] lets a worker in: a [`Token`](identity::Token) names the authority and is exchanged
 //!   once for an [`Identity`](identity::Identity); from then on both ends show certificates.
 //!
@@ -21,6 +22,7 @@ pub mod client;
 pub mod framing;
 pub mod identity;
 pub mod node;
+pub mod practice;
 pub mod process;
 pub mod protocol;
 pub mod pushed;

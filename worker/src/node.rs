@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use wire::Closed;
 use wire::node::{ConnectError, DialError, Hello};
+use wire::{Closed, practice};
 
 use crate::backoff::{Backoff, Trouble};
 use crate::host::Host;
@@ -141,7 +141,7 @@ async fn work(
             name: config.name.clone(),
             keys: keys_now,
             credit,
-            capabilities: config.abilities.clone(),
+            capabilities: config.abilities.iter().cloned().chain([practice::ABILITY.to_owned()]).collect(),
         };
         let identity = papers.identity();
         let connecting = wire::node::connect(server, &identity, hello, config.wire.clone());

@@ -100,8 +100,8 @@ pub async fn run(
     let keys = processors.keys().map(|key| LaneKey { key: key.clone(), warm: true }).collect();
     let credit = config.credit.get().max(threads);
     let label = Label { name: config.name, kind: "local", remote: None, shared_memory: false };
-    let (orders, reporter) =
-        coordinator.join(Join { worker: config.worker, label, keys, credit, max_credit: credit }).await?;
+    let join = Join { worker: config.worker, label, keys, credit, max_credit: credit, practice: None };
+    let (orders, reporter) = coordinator.join(join).await?;
     let orders = Arc::new(Mutex::new(orders));
     for start in starts {
         let _ = start.send((Arc::clone(&orders), reporter.clone()));

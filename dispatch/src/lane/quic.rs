@@ -18,6 +18,7 @@ use futures_util::future::{BoxFuture, CatchUnwind};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use queue::{LaneKey, Ticket};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -77,6 +78,7 @@ pub async fn run(
     config: Config,
 ) -> Result<Closed, Stopped> {
     let hello = peer.hello();
+    let practice = peer.can_practise().then(Arc::<Notify>::default);
     let (orders, reporter) = coordinator
         .join(Join {
             worker: peer.worker(),
@@ -89,6 +91,7 @@ pub async fn run(
             keys: lane_keys(hello.keys.clone()),
             credit: hello.credit,
             max_credit: config.max_credit,
+            practice: practice.clone(),
         })
         .await?;
     let troubles = Arc::new(Troubles::new(peer.worker(), reporter.lane()));
@@ -98,6 +101,7 @@ pub async fn run(
         abilities,
         reporter,
         troubles,
+        practice: practice.unwrap_or_default(),
         batching: config.batching,
         habits: Habits::default(),
         small: Vec::new(),
@@ -154,6 +158,8 @@ struct Lane {
     abilities: Arc<[String]>,
     reporter: Reporter,
     troubles: Arc<Troubles>,
+    /// Rung where it is time to practise.
+    practice: Arc<Notify>,
     batching: Batching,
     habits: Habits,
     /// Small hand-outs that wait for others, and until when.
@@ -175,6 +181,7 @@ impl Lane {
     async fn serve(mut self, mut orders: Orders, mut events: Events) -> Result<Closed, Stopped> {
         let mut turn = Vec::with_capacity(ORDERS);
         let troubles = Arc::clone(&self.troubles);
+        let practice = Arc::clone(&self.practice);
         let telling = troubles.tell();
         tokio::pin!(telling);
         loop {
@@ -216,6 +223,10 @@ impl Lane {
                     }
                 }
                 () = flush => self.flush(),
+                // What is under way is practice enough.
+                () = practice.notified(), if self.batches.is_empty() && self.tasks.is_empty() => {
+                    self.practise();
+                }
                 never = &mut telling => match never {},
             }
         }
@@ -269,6 +280,15 @@ impl Lane {
             let batch = self.exchange().batch(hand_outs).boxed();
             self.batches.push(AssertUnwindSafe(batch).catch_unwind());
         }
+    }
+
+    fn practise(&mut self) {
+        let peer = Arc::clone(&self.peer);
+        let practise = async move {
+            peer.practise().await;
+            Ok(Ended { alone: None, seen: Vec::new() })
+        };
+        self.batches.push(AssertUnwindSafe(practise.boxed()).catch_unwind());
     }
 
     fn exchange(&self) -> Exchange {

@@ -14,6 +14,7 @@ use crate::control::{Beat, PRIORITY, broken};
 use crate::framing::Limits;
 use crate::identity::{Authority, Record, Role, Subject, admitted, subject};
 use crate::memory::{self, Arena};
+use crate::practice;
 use crate::protocol::{Hello, MAX_KEYS, SHARED_MEMORY, Taken, Welcome, name_is_good};
 use crate::pushed::{ClientHello, ClientWelcome};
 use crate::stream::{FrameReader, write};
@@ -88,7 +89,9 @@ pub(super) async fn greet(
     hello.credit = hello.credit.min(config.max_credit);
     let sharing = hello.capabilities.iter().any(|ability| ability == SHARED_MEMORY);
     let offer = if sharing { offer(connection, config) } else { None };
-    hello.capabilities.retain(|ability| config.capabilities.contains(ability));
+    hello
+        .capabilities
+        .retain(|ability| ability == practice::ABILITY || config.capabilities.contains(ability));
     let mut capabilities = hello.capabilities.clone();
     capabilities.extend(offer.is_some().then(|| SHARED_MEMORY.to_owned()));
     let beat = Beat { every: config.heartbeat, dead_after: config.dead_after };

@@ -28,6 +28,7 @@ mod listener;
 mod memory_tests;
 pub(crate) mod operate;
 mod peer;
+mod practice;
 mod roll;
 mod silence;
 mod strangers;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use queue::Key;
+use wire::practice;
 use wire::{BoxError, Factory, Message, Process, Timings, Unprocessed};
 
 use super::StartError;
@@ -53,6 +54,10 @@ impl Bench {
     /// Does a batch of one key.
     pub(super) fn work(&mut self, key: &Key, mut messages: Vec<Message>) -> Worked {
         let jobs = messages.len();
+        if *key == *practice::key() {
+            let results = messages.into_iter().map(|_| Ok(Message::default())).collect();
+            return Worked { results, timings: Timings::default(), panicked: false };
+        }
         if !self.made.contains_key(key) {
             self.renew(key);
         }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use queue::Key;
 use tokio::sync::Notify;
+use wire::practice;
 
 use super::bench::Worked;
 use super::{Cancelled, Config, Counts, Job, JobId, Refused, RefusedWhy, Running};
@@ -161,8 +162,10 @@ impl Line {
         let each = took.as_secs_f64() / jobs.max(1) as f64;
         // Rises fast and falls slowly: behind a job that is taken for a short one, others wait.
         let learn = |known: &mut f64| *known += (each - *known) * if each > *known { 0.5 } else { 0.125 };
-        learn(&mut state.mean);
         if let Some(work) = state.running[thread].take() {
+            if work.key != *practice::key() {
+                learn(&mut state.mean);
+            }
             state.service.entry(work.key).and_modify(learn).or_insert(each);
         }
     }

@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use queue::Key;
 use tokio::sync::watch;
 use wire::node::HelloKey;
+use wire::practice;
 
 use super::{Job, StartError};
 
@@ -77,7 +78,10 @@ impl Loads {
     /// The jobs whose key is served, and the others.
     pub(super) fn split(&self, jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
         let state = self.state();
-        jobs.into_iter().partition(|job| !matches!(state.keys.get(&job.key), None | Some(Load::Failed)))
+        jobs.into_iter().partition(|job| match state.keys.get(&job.key) {
+            None => job.key == *practice::key(),
+            Some(load) => *load != Load::Failed,
+        })
     }
 
     pub(super) fn watch(&self) -> watch::Receiver<Vec<HelloKey>> {

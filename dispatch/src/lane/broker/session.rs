@@ -98,7 +98,14 @@ impl Session {
             shared_memory: false,
         };
         let credit = config.credit.get();
-        let join = Join { worker: config.worker, label, keys: Vec::new(), credit, max_credit: credit };
+        let join = Join {
+            worker: config.worker,
+            label,
+            keys: Vec::new(),
+            credit,
+            max_credit: credit,
+            practice: None,
+        };
         let (orders, reporter) = coordinator.join(join).await?;
         let link = Link::Remote {
             worker: config.worker,
