@@ -3,7 +3,7 @@
 //! Ours and theirs take turns in every round, so that a noisy neighbour hits both. What is measured runs in
 //! tasks of the runtime on both sides: from the main thread each wake-up would be a switch of threads.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use ::dispatch::{Admission, Inlet, Outlet};
@@ -37,6 +37,9 @@ pub struct Args {
     /// What the Python runs.
     #[arg(long, value_name = "FILE", default_value = "benches/versus/zmq_ipc.py", hide = true)]
     zmq: PathBuf,
+    /// The same, without a library.
+    #[arg(long, value_name = "FILE", default_value = "benches/versus/shm_pair.py", hide = true)]
+    pair: PathBuf,
     /// Writes the figures here, too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -65,6 +68,8 @@ struct Runs {
     shm_p50_ms: Vec<f64>,
     zmq_per_s: Vec<f64>,
     shm_zmq_ratio: Vec<f64>,
+    shm_bare_per_s: Vec<f64>,
+    shm_bare_ratio: Vec<f64>,
     life_ns: Vec<f64>,
     life_1000_ns: Vec<f64>,
     wrong: Wrong,
@@ -134,9 +139,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
          `--log info` has the reason"
     );
     for round in 1..=args.rounds {
-        let zmq = zmq(&args).await;
+        let zmq = python(&args, &args.zmq, &["--window", "8"]).await;
         if let (1, Err(error)) = (round, &zmq) {
             eprintln!("pyzmq is left out ({error:#}): run `scripts/setup bench`");
+        }
+        let bare = python(&args, &args.pair, &[]).await;
+        if let (1, Err(error)) = (round, &bare) {
+            eprintln!("the bare pair is left out ({error:#}): run `scripts/setup bench`");
         }
         let (ours, cpu) = measured(&crew.pids(), bodies(&near, &big, time, &mut runs.wrong)).await?;
         let p50 = trips(&near, &big, time, &mut runs.wrong).await?;
@@ -150,6 +159,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if let Ok(zmq) = zmq {
             runs.zmq_per_s.push(zmq);
             runs.shm_zmq_ratio.push(ours / zmq);
+        }
+        if let Ok(bare) = bare {
+            runs.shm_bare_per_s.push(bare);
+            runs.shm_bare_ratio.push(ours / bare);
         }
     }
     crew.end().await?;
@@ -176,6 +189,8 @@ impl Runs {
             ("shm_p50_ms", &self.shm_p50_ms),
             ("zmq_per_s", &self.zmq_per_s),
             ("shm_zmq_ratio", &self.shm_zmq_ratio),
+            ("shm_bare_per_s", &self.shm_bare_per_s),
+            ("shm_bare_ratio", &self.shm_bare_ratio),
         ] {
             // What was left out has no figure.
             if !values.is_empty() {
@@ -294,12 +309,13 @@ impl Wrong {
     }
 }
 
-/// Bodies a second through pyzmq over Unix sockets, to as many workers.
-async fn zmq(args: &Args) -> anyhow::Result<f64> {
+/// Bodies a second that a script gets to as many workers.
+async fn python(args: &Args, script: &Path, further: &[&str]) -> anyhow::Result<f64> {
     let seconds = args.seconds.to_string();
     let ran = Command::new(&args.python)
-        .arg(&args.zmq)
-        .args(["--workers", "2", "--window", "8", "--seconds", &seconds])
+        .arg(script)
+        .args(["--workers", "2", "--seconds", &seconds])
+        .args(further)
         .kill_on_drop(true)
         .output()
         .await

@@ -68,7 +68,8 @@ pub const MAX_NAME: usize = 64;
 /// The most keys that a worker can name. It also follows from the limit of heads.
 pub const MAX_KEYS: usize = 1024;
 
-/// The ability to take bodies out of shared memory.
+/// The ability to take bodies out of shared memory. Another one that is built in is
+/// [`practice::ABILITY`](crate::practice::ABILITY).
 pub const SHARED_MEMORY: &str = "shared-memory";
 
 /// The most credit that a worker makes room for, whatever it asks for: QUIC sets each allowed stream up

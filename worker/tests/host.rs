@@ -150,6 +150,26 @@ fn what_waits_is_done_as_a_batch_in_its_order() {
 }
 
 #[test]
+fn practice_is_done_by_nobody_and_counts_nowhere() {
+    let mut rig = rig(config(16, 1));
+    rig.submit(1, 4, None).unwrap();
+    assert_eq!(rig.answer(), 8);
+    let before = (rig.host.counts(), rig.host.service());
+    let (done, outcome) = mpsc::channel();
+    for number in 100..110 {
+        let done = done.clone();
+        let done = Box::new(move |result, _| done.send(result).unwrap());
+        let key = wire::practice::key().clone();
+        let job = Job { id: id(1, number), key, message: Message::default(), deadline: None, done };
+        rig.host.submit(job).map_err(|refused| refused.why).unwrap();
+        assert_eq!(outcome.recv_timeout(WITHIN).unwrap(), Ok(Message::default()));
+    }
+    assert_eq!((rig.host.counts(), rig.host.service()), before);
+    assert_eq!(rig.batches.try_iter().collect::<Vec<_>>(), [1], "the one job that was none for practice");
+    rig.host.close();
+}
+
+#[test]
 fn a_panic_fails_its_batch_and_the_next_job_has_a_new_processor() {
     let mut rig = rig(config(16, 2));
     rig.block();

@@ -86,6 +86,13 @@ const ROWS: &[Row] = &[
         Goal::Least(8000.0),
     ),
     row("dispatch", "shm_zmq_ratio", "the same, ours over pyzmq's ipc", RATIO, Goal::None),
+    row(
+        "dispatch",
+        "shm_bare_ratio",
+        "the same, ours over a bare shared-memory pair in Python",
+        RATIO,
+        Goal::None,
+    ),
     row("dispatch", "shm_p50_ms", "the same, one at a time (p50)", ("ms", 2), Goal::Most(0.25)),
     row(
         "scale",

@@ -1,0 +1,93 @@
+"""1.2 MB bodies to worker processes through bare shared memory, 1 kB back: one block for each worker, a pipe says when.
+
+No queue, no check, no second body on its way to a worker: it is what a hand-made pair can do. The worker works on the
+block itself, without a copy of its own.
+
+One JSON line: per_s. Every answer is compared with what it should be.
+"""
+import argparse
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import time
+from multiprocessing import shared_memory
+
+SIZE = 640 * 640 * 3
+REPLY = 1024
+
+
+def reply(body):
+    return memoryview(body)[:: SIZE // REPLY][:REPLY].tobytes()
+
+
+def worker(name, pipe):
+    block = shared_memory.SharedMemory(name=name)
+    body = block.buf[:SIZE]
+    while True:
+        try:
+            number = pipe.recv_bytes()
+        except EOFError:
+            return
+        pipe.send_bytes(number + reply(body))
+
+
+def measure(workers, seconds):
+    spawn = multiprocessing.get_context("spawn")
+    blocks = [shared_memory.SharedMemory(create=True, size=SIZE) for _ in range(workers)]
+    pipes = [spawn.Pipe() for _ in blocks]
+    ends = [end for end, _ in pipes]
+    children = [
+        spawn.Process(target=worker, args=(block.name, end), daemon=True) for block, (_, end) in zip(blocks, pipes)
+    ]
+    for child in children:
+        child.start()
+    try:
+        bodies = [os.urandom(SIZE) for _ in range(8)]
+        expected = [reply(body) for body in bodies]
+
+        def send(at, number):
+            blocks[at].buf[:SIZE] = bodies[number % 8]
+            ends[at].send_bytes(number.to_bytes(8, "little"))
+
+        def receive(at):
+            answer = ends[at].recv_bytes()
+            number = int.from_bytes(answer[:8], "little")
+            if answer[8:] != expected[number % 8]:
+                raise AssertionError(f"a wrong answer to {number}")
+
+        for at in range(workers):
+            send(at, at)
+        for at in range(workers):
+            receive(at)
+        begin, sent, done = time.perf_counter(), 0, 0
+        free = list(range(workers))
+        while True:
+            while free and time.perf_counter() - begin < seconds:
+                send(free.pop(), sent)
+                sent += 1
+            if sent == done:
+                return done / (time.perf_counter() - begin)
+            for end in multiprocessing.connection.wait(ends, 30):
+                receive(ends.index(end))
+                free.append(ends.index(end))
+                done += 1
+    finally:
+        for child in children:
+            child.terminate()
+            child.join(5)
+        for block in blocks:
+            block.close()
+            block.unlink()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seconds", type=float, default=3)
+    args = parser.parse_args()
+    print(json.dumps({"per_s": measure(args.workers, args.seconds)}))
+
+
+if __name__ == "__main__":
+    main()
