@@ -40,8 +40,10 @@ def measure(workers, seconds):
     children = [
         spawn.Process(target=worker, args=(block.name, end), daemon=True) for block, (_, end) in zip(blocks, pipes)
     ]
-    for child in children:
+    for child, (_, end) in zip(children, pipes):
         child.start()
+        # A child that dies ends its pipe then.
+        end.close()
     try:
         bodies = [os.urandom(SIZE) for _ in range(8)]
         expected = [reply(body) for body in bodies]
@@ -68,7 +70,10 @@ def measure(workers, seconds):
                 sent += 1
             if sent == done:
                 return done / (time.perf_counter() - begin)
-            for end in multiprocessing.connection.wait(ends, 30):
+            ready = multiprocessing.connection.wait(ends, 30)
+            if not ready:
+                raise TimeoutError("no answer within 30 s")
+            for end in ready:
                 receive(ends.index(end))
                 free.append(ends.index(end))
                 done += 1

@@ -43,9 +43,10 @@ pub struct Config {
     /// Its limits.
     pub queue: queue::Config,
     /// For how long after an offer or an answer the driver looks for the next without letting its runtime
-    /// sleep, and keeps its workers in [practice](wire::practice). It costs a processor for that long, and spares
-    /// what comes next the time that one takes to wake up and to find its memory again. It needs a runtime of one thread, in which all connections are too: of several threads, the one that
-    /// is woken would be another. Default zero.
+    /// sleep, and keeps workers that poll too in [practice](wire::practice). It costs a processor for that long,
+    /// and spares what comes next the time that one takes to wake up and to find its memory again. It needs a
+    /// runtime of one thread, in which all connections are too: of several threads, the one that is woken would
+    /// be another. Default zero.
     pub busy_poll: Duration,
 }
 

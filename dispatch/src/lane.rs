@@ -255,7 +255,7 @@ pub struct Join {
     pub credit: u32,
     /// The most it will ever ask for: bounds the orders that can wait for it.
     pub max_credit: u32,
-    /// Rung about once a millisecond while the queue [polls](crate::Config::busy_poll) and there is no work: a lane
-    /// with a way to its worker may then send a job that does nothing, see [`wire::practice`].
+    /// Rung now and then, for those who wait, while the queue [polls](crate::Config::busy_poll) and there is no work:
+    /// a lane with a way to its worker may then send a job that does nothing, see [`wire::practice`].
     pub practice: Option<Arc<Notify>>,
 }

@@ -21,7 +21,7 @@ use crate::watch::{self, Watch};
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
 /// few enough that a burst of offers does not delay the answers behind it.
 const REQUESTS_A_TURN: usize = 128;
-/// After so long without work lanes practise: well before caches are cold, and a small share of what polling costs.
+/// After so long without work or practice a lane practises: well before caches are cold, and a small share of what polling costs.
 const PRACTISE_AFTER: Duration = Duration::from_millis(1);
 
 /// The owner's side of a flow.
@@ -78,6 +78,8 @@ pub(crate) struct Owner {
     /// The lanes that are to be told something.
     untold: Vec<LaneId>,
     busy_poll: Duration,
+    /// The lane that practised last.
+    practised_last: Option<LaneId>,
     /// Kept for its memory, and empty.
     entries: Vec<Entry>,
     watch: Watch,
@@ -99,6 +101,7 @@ impl Owner {
             lanes: FxHashMap::default(),
             untold: Vec::new(),
             busy_poll: config.busy_poll,
+            practised_last: None,
             entries: Vec::new(),
             watch: Watch::default(),
         }
@@ -181,15 +184,20 @@ impl Owner {
         }
     }
 
-    /// Has the lanes practise where they have not worked or practised for a while.
-    fn practise(&self, practised: &mut Instant) {
+    /// Has a lane practise where there has been no work and no practice for a while: each in its turn, so that many
+    /// lanes cost no more than one. A lane that is busy right now does not hear of it.
+    fn practise(&mut self, practised: &mut Instant) {
         let now = now();
-        if now.saturating_duration_since(*practised) >= PRACTISE_AFTER {
-            *practised = now;
-            self.lanes
-                .values()
-                .filter_map(|lane| lane.practice.as_ref())
-                .for_each(|practice| practice.notify_one());
+        if now.saturating_duration_since(*practised) < PRACTISE_AFTER {
+            return;
+        }
+        *practised = now;
+        let can = |(lane, state): (&LaneId, &Lane)| Some((*lane, Arc::clone(state.practice.as_ref()?)));
+        let all = || self.lanes.iter().filter_map(can);
+        let next = all().filter(|(lane, _)| Some(*lane) > self.practised_last).min_by_key(|(lane, _)| *lane);
+        if let Some((lane, practice)) = next.or_else(|| all().min_by_key(|(lane, _)| *lane)) {
+            self.practised_last = Some(lane);
+            practice.notify_waiters();
         }
     }
 
@@ -341,14 +349,14 @@ impl Owner {
                     }
                 }
             }
-            Command::Drain { lane } => self.core.drain(lane, now),
+            Command::Drain { lane } => self.drain(lane, now),
             Command::Silent { lane, silent: true } => self.core.suspect(lane, now),
             Command::Silent { lane, silent: false } => self.core.trust(lane, now),
             Command::DrainWorker { worker, reply } => {
                 let lanes: Vec<_> =
                     self.core.lanes().filter(|lane| lane.worker == worker).map(|lane| lane.lane).collect();
                 for lane in &lanes {
-                    self.core.drain(*lane, now);
+                    self.drain(*lane, now);
                 }
                 let _ = reply.send(!lanes.is_empty());
             }
@@ -408,6 +416,14 @@ impl Owner {
         if self.lanes.remove(&lane).is_some() {
             self.core.leave(lane, blame, now);
         }
+    }
+
+    /// Nothing more for a lane, not even practice: it is to end when it holds nothing.
+    fn drain(&mut self, lane: LaneId, now: Instant) {
+        if let Some(state) = self.lanes.get_mut(&lane) {
+            state.practice = None;
+        }
+        self.core.drain(lane, now);
     }
 
     fn views(&self) -> Vec<View> {

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dispatch::{Admission, Config, Coordinator, Link, Prepare, Unprepared, lane};
 use framelane_dispatch as dispatch;
@@ -33,7 +33,7 @@ impl Prepare for Word {
     }
 }
 
-/// A queue with a worker that answers all that it gets.
+/// A queue with a worker that answers all that it gets, a word after some time.
 struct Site {
     coordinator: Coordinator,
     /// How often the worker was asked to practise.
@@ -41,7 +41,7 @@ struct Site {
     _folder: tempfile::TempDir,
 }
 
-async fn site(busy_poll: Duration, abilities: &[&str]) -> Site {
+async fn site(busy_poll: Duration, abilities: &[&str], takes: Duration) -> Site {
     let (coordinator, driver) = dispatch::new(Config { busy_poll, ..Config::default() });
     tokio::spawn(driver);
     let folder = tempfile::tempdir().expect("a folder");
@@ -74,6 +74,7 @@ async fn site(busy_poll: Duration, abilities: &[&str]) -> Site {
                             counter.fetch_add(1, Ordering::Relaxed);
                             Ok(Message::default())
                         } else {
+                            sleep(takes).await;
                             Ok(wire::encode(Cbor(())).expect("it is short"))
                         };
                         reply.send(result, Timings::default());
@@ -92,50 +93,65 @@ impl Site {
         self.practised.load(Ordering::Relaxed)
     }
 
-    /// Sends some words, looks for so long how often the worker practises, and reads the books.
-    async fn practised_after_words(&self, time: Duration) -> u64 {
+    /// Sends some words, and gives how often the worker practised meanwhile, and how often in some time after them;
+    /// that time; and checks the books.
+    async fn words(&self, words: u64, time: Duration) -> (u64, u64, Duration) {
         let key = Word::key().expect("a name");
         let (mut inlet, mut outlet) =
             self.coordinator.open(Policy::lossless(), key, Word).await.expect("the queue runs");
-        for _ in 0..3 {
+        for _ in 0..words {
             inlet.send(Admission::now(())).await.expect("admitted");
             let done = timeout(WITHIN, outlet.next()).await.expect("in time").expect("a place");
             assert!(done.answer.is_some());
         }
+        let (meanwhile, begin) = (self.practised(), Instant::now());
         sleep(time).await;
-        let practised = self.practised();
+        let (after, took) = (self.practised() - meanwhile, begin.elapsed());
         let snapshot = self.coordinator.snapshot(vec![outlet.flow()]).await.expect("the queue runs");
         let books = snapshot.books[0].expect("the flow is there");
-        assert_eq!((books.admitted, books.answered), (3, 3));
+        assert_eq!((books.admitted, books.answered), (words, words));
         assert_eq!(books.balances(), Ok(()));
         let [lane] = &snapshot.lanes[..] else { panic!("one lane") };
-        assert_eq!((lane.answered, lane.failed, lane.stale, lane.outstanding), (3, 0, 0, 0));
+        assert_eq!((lane.answered, lane.failed, lane.stale, lane.outstanding), (words, 0, 0, 0));
         assert_eq!(lane.keys.len(), 1, "practice is no key of its own");
-        practised
+        (meanwhile, after, took)
     }
 }
 
+const LONG: Duration = Duration::from_secs(3600);
+const SOME: Duration = Duration::from_millis(100);
+
 #[tokio::test]
 async fn a_queue_that_polls_keeps_its_worker_in_practice_and_out_of_the_books() {
-    let site = site(Duration::from_secs(3600), &[practice::ABILITY]).await;
-    let practised = site.practised_after_words(Duration::from_millis(100)).await;
-    assert!((2..=101).contains(&practised), "{practised} times, for once a millisecond");
+    let site = site(LONG, &[practice::ABILITY], Duration::ZERO).await;
+    let (_, after, took) = site.words(3, SOME).await;
+    assert!(after > 1, "{after} times in {took:?}");
+    assert!(u128::from(after) <= took.as_millis() + 2, "{after} times in {took:?}");
+}
+
+/// A worker that has a job needs no practice, and the next job is not to wait for one either.
+#[tokio::test]
+async fn none_practises_between_jobs_that_follow_each_other() {
+    let site = site(LONG, &[practice::ABILITY], Duration::from_millis(5)).await;
+    let (meanwhile, _, _) = site.words(40, Duration::ZERO).await;
+    assert!(meanwhile < 10, "{meanwhile} times");
 }
 
 #[tokio::test]
 async fn practice_ends_with_the_polling() {
-    let site = site(Duration::from_millis(50), &[practice::ABILITY]).await;
-    let practised = site.practised_after_words(Duration::from_millis(300)).await;
-    assert!(practised > 0);
-    sleep(Duration::from_millis(100)).await;
+    let site = site(Duration::from_millis(50), &[practice::ABILITY], Duration::ZERO).await;
+    let (_, after, _) = site.words(3, 3 * SOME).await;
+    assert!(after > 0);
+    let practised = site.practised();
+    sleep(SOME).await;
     assert_eq!(site.practised(), practised);
 }
 
 #[tokio::test]
 async fn none_practises_that_did_not_offer_to_or_whose_queue_sleeps() {
-    let polls = Duration::from_secs(3600);
-    for (busy_poll, abilities) in [(polls, &[][..]), (Duration::ZERO, &[practice::ABILITY][..])] {
-        let site = site(busy_poll, abilities).await;
-        assert_eq!(site.practised_after_words(Duration::from_millis(100)).await, 0);
+    for (busy_poll, abilities) in [(LONG, &[][..]), (Duration::ZERO, &[practice::ABILITY][..])] {
+        let site = site(busy_poll, abilities, Duration::ZERO).await;
+        let (meanwhile, after, _) = site.words(3, SOME).await;
+        assert_eq!((meanwhile, after), (0, 0));
     }
 }

@@ -38,6 +38,10 @@
 //! at it, and never writes to the file; the server reuses the place when the ticket is over. What does not
 //! fit is sent on the stream as ever, and so are all answers. `memory/mod.rs` says why it is so.
 //!
+//! **Practice.** To a worker that named [`practice::ABILITY`] a server may send jobs that do nothing, one at a time: a
+//! stream as for a hand-out, with the key and the ticket of [`practice`], an empty job and no body. The worker
+//! answers with an empty answer. They take no credit and are never cancelled.
+//!
 //! Heads are CBOR maps with text keys. A reader ignores keys that it does not know and refuses bytes
 //! after the value. A new kind of control message needs a capability that both ends named.
 
@@ -47,6 +51,8 @@ use bytes::Bytes;
 use queue::{Key, Ticket};
 use serde::{Deserialize, Deserializer, Serialize};
 
+#[cfg(doc)]
+use crate::practice;
 use crate::process::{Timings, Unprocessed};
 use crate::repr;
 
@@ -68,8 +74,7 @@ pub const MAX_NAME: usize = 64;
 /// The most keys that a worker can name. It also follows from the limit of heads.
 pub const MAX_KEYS: usize = 1024;
 
-/// The ability to take bodies out of shared memory. Another one that is built in is
-/// [`practice::ABILITY`](crate::practice::ABILITY).
+/// The ability to take bodies out of shared memory.
 pub const SHARED_MEMORY: &str = "shared-memory";
 
 /// The most credit that a worker makes room for, whatever it asks for: QUIC sets each allowed stream up

@@ -23,8 +23,8 @@ const LOOK: Duration = Duration::from_millis(20);
 /// ... for so long: more than a quick job takes, less than a server notices.
 const PATIENCE: Duration = Duration::from_millis(5);
 /// After so many looks at a thread that never left the network it looks no more, until that one leaves it again: a
-/// worker without work costs nothing.
-const AT_REST: u32 = 50;
+/// worker without work costs nothing. Tests do not wait a second for it.
+const AT_REST: u32 = if cfg!(test) { 5 } else { 50 };
 
 /// A runtime of one thread at a time: the calling one, or that of a host that was given the [`Wheel`].
 pub struct Drive {
@@ -193,14 +193,14 @@ impl Wheel {
         if self.mine {
             let mut state = self.shared.state();
             match state.driver {
-                Driver::Wheel { .. } => state.driver = Driver::Wheel { away },
-                Driver::Main | Driver::Over => self.mine = false,
-            }
-            if away.is_some() {
-                state.left = true;
-                if std::mem::take(&mut state.at_rest) {
-                    self.shared.changed.notify_all();
+                Driver::Wheel { .. } => {
+                    state.driver = Driver::Wheel { away };
+                    state.left |= away.is_some();
+                    if away.is_some() && std::mem::take(&mut state.at_rest) {
+                        self.shared.changed.notify_all();
+                    }
                 }
+                Driver::Main | Driver::Over => self.mine = false,
             }
         }
     }

@@ -234,6 +234,11 @@ impl Host {
         self.config.threads.get()
     }
 
+    /// Whether it looks for its next job without sleeping.
+    pub(crate) fn polls(&self) -> bool {
+        !self.config.busy_poll.is_zero()
+    }
+
     /// What it does, and whether it is ready for it at once: a key is warm when every thread has made and
     /// tried its processor. Changes as loads end.
     pub fn keys(&self) -> watch::Receiver<Vec<HelloKey>> {

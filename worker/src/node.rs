@@ -129,6 +129,9 @@ async fn work(
     let threads = u32::try_from(host.threads()).unwrap_or(u32::MAX);
     let fixed = config.credit.map(NonZeroU32::get);
     let credit = Credit::new(threads, fixed).given();
+    // One that sleeps between jobs would only be woken by it.
+    let practises = host.polls().then(|| practice::ABILITY.to_owned());
+    let abilities: Vec<String> = config.abilities.iter().cloned().chain(practises).collect();
     let mut keys = host.keys();
     let mut backoff = Backoff::new(config.retry_first, config.retry_most);
     let mut trouble = Trouble::default();
@@ -137,12 +140,8 @@ async fn work(
             return Err(RunError::Nothing(why));
         }
         let keys_now = keys.borrow_and_update().clone();
-        let hello = Hello {
-            name: config.name.clone(),
-            keys: keys_now,
-            credit,
-            capabilities: config.abilities.iter().cloned().chain([practice::ABILITY.to_owned()]).collect(),
-        };
+        let hello =
+            Hello { name: config.name.clone(), keys: keys_now, credit, capabilities: abilities.clone() };
         let identity = papers.identity();
         let connecting = wire::node::connect(server, &identity, hello, config.wire.clone());
         tokio::pin!(connecting);

@@ -5,7 +5,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use queue::Key;
-use wire::{BoxError, Factory, Processor, Task, Untyped, erase_untyped};
+use wire::{BoxError, Factory, Processor, Task, Untyped, erase_untyped, practice};
 
 /// What a worker can do: for each key, how a processor for it is made.
 #[derive(Clone, Default)]
@@ -29,6 +29,9 @@ pub enum RegistryError {
     /// The key is served already.
     #[error("{0} is served already")]
     Twice(Key),
+    /// The key is that of [practice](wire::practice).
+    #[error("{0} is a name of Framelane's own; choose another")]
+    Reserved(Key),
 }
 
 impl Registry {
@@ -62,7 +65,7 @@ impl Registry {
     /// [`serve`](Self::serve).
     ///
     /// # Errors
-    /// [`RegistryError::Twice`].
+    /// [`RegistryError::Twice`], [`RegistryError::Reserved`].
     pub fn serve_any<P, E>(
         &mut self,
         key: Key,
@@ -78,6 +81,9 @@ impl Registry {
     }
 
     fn insert(&mut self, key: Key, factory: Factory) -> Result<(), RegistryError> {
+        if key == *practice::key() {
+            return Err(RegistryError::Reserved(key));
+        }
         if self.factories.contains_key(&key) {
             return Err(RegistryError::Twice(key));
         }

@@ -71,6 +71,11 @@ fn ticket(number: u64) -> Ticket {
 }
 
 async fn stage(threads: usize) -> Stage {
+    let threads = threads.try_into().unwrap();
+    stage_with(host::Config { threads, ..host::Config::default() }).await
+}
+
+async fn stage_with(config: host::Config) -> Stage {
     let server = Server::start();
     let address = server.listener.local_addr().to_string();
     let (gate, gated) = std_mpsc::channel();
@@ -79,8 +84,6 @@ async fn stage(threads: usize) -> Stage {
     let mut registry = Registry::new();
     let make = move || Ok::<_, wire::BoxError>(Puppet { gate: gated.clone(), begun: begin.clone() });
     registry.serve(key(), make).unwrap();
-    let threads = threads.try_into().unwrap();
-    let config = host::Config { threads, ..host::Config::default() };
     let host = Arc::new(Host::start(&registry, config).unwrap());
     let stop = CancellationToken::new();
     let state = tempfile::tempdir().unwrap();
@@ -128,6 +131,37 @@ async fn jobs_are_answered_each_with_its_own() {
         assert_eq!(wire::decode::<Cbor<String>>(message).unwrap().0, format!("JOB {number}"));
     }
     stage.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_polls_practises_beside_its_jobs_and_another_does_not_offer_to() {
+    let sleeps = stage(1).await;
+    assert!(!sleeps.peer.can_practise());
+    sleeps.end().await;
+
+    let stage = stage_with(host::Config { busy_poll: Duration::from_millis(1), ..Default::default() }).await;
+    assert!(stage.peer.can_practise());
+    assert!(stage.peer.hello().capabilities.is_empty(), "it is no ability that a Prepare has to know of");
+    for number in 0..3 {
+        timeout(WITHIN, stage.peer.practise()).await.expect("done in time");
+        assert_eq!(stage.answer(number, "on time").await.unwrap(), "ON TIME");
+    }
+    // One that is not done yet is nothing that a worker has to finish.
+    let waits = tokio::spawn(stage.ask(9, "wait"));
+    tokio::task::block_in_place(|| stage.begun.recv_timeout(WITHIN)).unwrap();
+    let Stage { peer, gate, stop, running, server, .. } = stage;
+    let peer = Arc::new(peer);
+    let practising = tokio::spawn({
+        let peer = Arc::clone(&peer);
+        async move { peer.practise().await }
+    });
+    stop.cancel();
+    gate.send(()).unwrap();
+    waits.await.unwrap().expect("answered").result.unwrap();
+    peer.close("drained");
+    timeout(WITHIN, running).await.expect("ended in time").unwrap().unwrap();
+    timeout(WITHIN, practising).await.expect("ended with the connection").unwrap();
+    drop(server);
 }
 
 #[tokio::test(flavor = "multi_thread")]

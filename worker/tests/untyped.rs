@@ -50,7 +50,9 @@ fn an_untyped_task_is_served_in_batches_of_its_own_size() {
     let mut registry = Registry::new();
     let make = move || Ok::<_, Infallible>(Echo { gate: Arc::clone(&gate), told: told.clone() });
     registry.serve_any(key("echo"), make.clone()).unwrap();
-    assert!(matches!(registry.serve_any(key("echo"), make), Err(RegistryError::Twice(_))));
+    assert!(matches!(registry.serve_any(key("echo"), make.clone()), Err(RegistryError::Twice(_))));
+    let ours = wire::practice::key().clone();
+    assert!(matches!(registry.serve_any(ours, make), Err(RegistryError::Reserved(_))));
     registry.batch(key("echo"), NonZeroUsize::new(3).unwrap());
 
     let host = Host::start(&registry, Config::default()).unwrap();

@@ -170,11 +170,11 @@ struct Lane {
     cancels: HashMap<Ticket, CancellationToken>,
     /// As many as the queue hands out, which the credit bounds.
     tasks: JoinSet<Result<Ended, Stopped>>,
-    /// As many again: each has one hand-out at least.
+    /// As many again, since each has one hand-out at least, and one for practice.
     batches: FuturesUnordered<Batch>,
 }
 
-/// Small hand-outs under way. A user's code may panic in it.
+/// Small hand-outs under way, or practice. A user's code may panic in it.
 type Batch = CatchUnwind<AssertUnwindSafe<BoxFuture<'static, Result<Ended, Stopped>>>>;
 
 impl Lane {

@@ -6,6 +6,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use queue::Ticket;
 use rustc_hash::FxHashMap;
 
+use crate::practice;
+
 /// Never locked over an await; each method is one step.
 #[derive(Debug)]
 pub(super) struct Table {
@@ -105,8 +107,10 @@ impl Table {
         self.held().remove(ticket) == Some(Held::Cancelled)
     }
 
+    /// How many are held, but for what is practice.
     pub(super) fn len(&self) -> usize {
-        self.held().len()
+        let held = self.held();
+        held.len() - usize::from(held.contains_key(&practice::TICKET))
     }
 }
 
@@ -136,6 +140,16 @@ mod tests {
         assert!(table.let_go(&T));
         assert!(!table.let_go(&T));
         assert_eq!(table.len(), 0);
+    }
+
+    #[test]
+    fn practice_is_nothing_that_is_held() {
+        let table = Table::new();
+        assert!(table.arrive(practice::TICKET));
+        assert_eq!(table.len(), 0);
+        assert!(table.arrive(T));
+        assert_eq!(table.len(), 1);
+        assert!(!table.arrive(practice::TICKET), "one at a time");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use crate::framing::{Limits, encode_cbor};
 use crate::identity::{EnrolError, Identity, Role, TokenOptions};
 use crate::node::dial::DialError;
 use crate::node::{self, ConnectError, Hello, Jobs, Node};
+use crate::practice;
 use crate::protocol::{ALPN_LANE, ALPN_VERSIONS, AnswerHead, AnswerResult, Control};
 use crate::stream::write;
 use crate::version::Speaks;
@@ -284,6 +285,37 @@ async fn a_worker_that_ends_none_of_its_long_answers_is_cut_off() {
     assert_eq!(rogue.peer.0.reading.now(), 0, "what was begun is given up");
     site.counted(Refusal::Violation, 1).await;
     good.works().await;
+}
+
+#[tokio::test]
+async fn what_is_no_answer_for_practice_ends_the_connection_and_silence_does_not() {
+    let site = site();
+    let mut good = Good::at(&site).await;
+    let ours = AnswerHead {
+        ticket: practice::TICKET,
+        result: AnswerResult::Ok(Bytes::new()),
+        timings: Timings::default(),
+    };
+    let another = AnswerHead { ticket: job(1).ticket, ..ours.clone() };
+    for (head, body, breaks) in [(&ours, 0, false), (&ours, 1, true), (&another, 0, true)] {
+        let mut rogue = site.rogue().await;
+        let (_, mut stream) = tokio::join!(async { soon(rogue.peer.practise()).await }, async {
+            let (mut send, recv) = rogue.stream().await;
+            let head = encode_cbor(head, Limits::HEAD).unwrap();
+            frame(&mut send, [head.len() as u32, body], &[&head[..], &vec![0; body as usize]].concat()).await;
+            (send, recv)
+        });
+        let _ = stream.0.finish();
+        if breaks {
+            assert!(matches!(rogue.closed().await, Closed::Violation(why) if why.contains("for practice")));
+        } else {
+            // None at all is let go of, like a job.
+            tokio::join!(async { soon(rogue.peer.practise()).await }, async { drop(rogue.stream().await) });
+            assert_eq!(rogue.connection.close_reason(), None);
+        }
+        good.works().await;
+    }
+    site.counted(Refusal::Violation, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

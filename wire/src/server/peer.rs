@@ -16,6 +16,7 @@ use crate::close::Closed;
 use crate::control::{self, Beat};
 use crate::framing::Limits;
 use crate::memory::Arena;
+use crate::practice;
 use crate::protocol::{Control, Hello, HelloKey, MAX_KEYS, cut};
 use crate::stream::FrameReader;
 use crate::under_way::{Reading, Sending};
@@ -50,7 +51,9 @@ pub struct Peer(pub(super) Arc<Shared>);
 pub(super) struct Shared {
     pub(super) connection: Connection,
     worker: WorkerId,
+    /// Without the abilities that are this crate's own.
     hello: Hello,
+    pub(super) practises: bool,
     pub(super) limits: Limits,
     max_credit: u32,
     pub(super) table: Table,
@@ -88,7 +91,7 @@ const EVENTS: usize = 256;
 pub(super) fn new(
     connection: Connection,
     worker: WorkerId,
-    hello: Hello,
+    mut hello: Hello,
     limits: Limits,
     max_credit: u32,
     memory: Option<Arc<Arena>>,
@@ -98,10 +101,14 @@ pub(super) fn new(
     let (control, controls) = mpsc::channel(outstanding + 8);
     let (event, events) = mpsc::channel(EVENTS);
     let table = Table::new(outstanding);
+    let abilities = hello.capabilities.len();
+    hello.capabilities.retain(|ability| ability != practice::ABILITY);
+    let practises = hello.capabilities.len() < abilities;
     let shared = Arc::new(Shared {
         connection,
         worker,
         hello,
+        practises,
         limits,
         max_credit,
         table,

@@ -31,7 +31,7 @@ struct State {
     /// The thread that waits does so outside, for [`Line::came`].
     outside: bool,
     counts: Counts,
-    /// Seconds that a job takes of late, by key: as many as the registry has.
+    /// Seconds that a job takes of late, by key: as many as the registry has, and practice.
     service: BTreeMap<Key, f64>,
     /// The same over all keys.
     mean: f64,
