@@ -37,6 +37,11 @@ impl Hand {
     }
 }
 
+/// Which hand a worker is, whichever its life and connection.
+pub(super) fn identity_of(worker: &str) -> &str {
+    worker.split_once('.').map_or(worker, |(identity, _)| identity)
+}
+
 /// All workers. Dropping it kills them.
 pub(super) struct Flock {
     folder: PathBuf,

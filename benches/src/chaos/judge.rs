@@ -1,6 +1,6 @@
 //! Hears what a coordinator tells, and keeps what counts.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::str::FromStr;
 
 use queue::{Books, LaneId, Reason};
@@ -8,6 +8,7 @@ use tokio::io::{BufReader, Lines};
 use tokio::process::ChildStdout;
 use tokio::sync::watch;
 
+use super::flock::identity_of;
 use super::recovery::{Again, HandOut};
 use crate::clock;
 use crate::coordinator::{Kind, Said};
@@ -102,10 +103,10 @@ const AGAIN: usize = 1 << 20;
 const AGES: usize = 1 << 20;
 
 impl Life {
-    /// Hears a coordinator out.
+    /// Hears a coordinator out, and tells how many workers have come to it so far.
     pub(super) async fn hear(
         mut lines: Lines<BufReader<ChildStdout>>,
-        lanes: watch::Sender<usize>,
+        workers_seen: watch::Sender<usize>,
         workers: usize,
         sabotage: Option<Break>,
     ) -> Life {
@@ -113,10 +114,13 @@ impl Life {
         while let Ok(Some(line)) = lines.next_line().await {
             // The last line of one that was killed may be half a line.
             if let Ok(said) = serde_json::from_str(&line) {
-                if let Said::Lanes(now) = &said {
-                    lanes.send_replace(now.len());
-                }
+                let lanes_too = matches!(said, Said::Lanes(_));
                 life.note(said);
+                if lanes_too {
+                    workers_seen.send_replace(
+                        life.names.values().map(|name| identity_of(name)).collect::<HashSet<_>>().len(),
+                    );
+                }
             }
         }
         life

@@ -242,7 +242,7 @@ struct Server {
     process: Child,
     quic: SocketAddr,
     token: String,
-    lanes: watch::Receiver<usize>,
+    workers_seen: watch::Receiver<usize>,
     hearing: JoinHandle<Life>,
 }
 
@@ -276,14 +276,14 @@ impl Server {
         };
         let (quic, token) = process.line(READY_WITHIN, ready).await?;
         let lines = process.lines().context("its output is piped")?;
-        let (count, lanes) = watch::channel(0);
+        let (count, workers_seen) = watch::channel(0);
         let hearing = tokio::spawn(Life::hear(lines, count, scenario.count(), setting.sabotage));
-        Ok(Server { process, quic, token, lanes, hearing })
+        Ok(Server { process, quic, token, workers_seen, hearing })
     }
 
-    /// Waits until so many workers have been connected at once.
+    /// Waits until so many workers have come. Some of them leave again and again, so all are rarely there at once.
     async fn joined(&mut self, count: usize) -> anyhow::Result<()> {
-        let joined = self.lanes.wait_for(|lanes| *lanes >= count);
+        let joined = self.workers_seen.wait_for(|seen| *seen >= count);
         match timeout(READY_WITHIN, joined).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => bail!("the coordinator ended before its workers came"),
