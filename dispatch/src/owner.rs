@@ -22,7 +22,7 @@ use crate::watch::{self, Watch};
 /// few enough that a burst of offers does not delay the answers behind it.
 const REQUESTS_A_TURN: usize = 128;
 /// After so long without work or practice a lane practises: well before caches are cold, and a small share of what polling costs.
-const PRACTISE_AFTER: Duration = Duration::from_millis(1);
+const PRACTISE_AFTER: Duration = Duration::from_micros(500);
 
 /// The owner's side of a flow.
 struct Flow {
