@@ -40,6 +40,7 @@ mod inbox;
 pub mod kit;
 pub mod lane;
 mod owner;
+mod practice;
 mod prepare;
 pub mod relay;
 mod room;

@@ -15,14 +15,13 @@ use crate::coordinator::{Config, Snapshot};
 use crate::dump::Dump;
 use crate::inbox::{Entry, Inbox};
 use crate::lane::{HandOut, Label, LastWord, Order, View};
+use crate::practice::Practice;
 use crate::room::Room;
 use crate::watch::{self, Watch};
 
 /// How many requests are carried in between two polls: enough to share the cost of waking up,
 /// few enough that a burst of offers does not delay the answers behind it.
 const REQUESTS_A_TURN: usize = 128;
-/// After so long without work or practice a lane practises: well before caches are cold, and a small share of what polling costs.
-const PRACTISE_AFTER: Duration = Duration::from_micros(500);
 
 /// The owner's side of a flow.
 struct Flow {
@@ -78,8 +77,6 @@ pub(crate) struct Owner {
     /// The lanes that are to be told something.
     untold: Vec<LaneId>,
     busy_poll: Duration,
-    /// The lane that practised last.
-    practised_last: Option<LaneId>,
     /// Kept for its memory, and empty.
     entries: Vec<Entry>,
     watch: Watch,
@@ -101,7 +98,6 @@ impl Owner {
             lanes: FxHashMap::default(),
             untold: Vec::new(),
             busy_poll: config.busy_poll,
-            practised_last: None,
             entries: Vec::new(),
             watch: Watch::default(),
         }
@@ -109,7 +105,7 @@ impl Owner {
 
     pub(crate) async fn run(mut self, mut requests: mpsc::Receiver<Command>) {
         let mut turn = Vec::with_capacity(REQUESTS_A_TURN);
-        let (mut awake_until, mut practised) = (None, now());
+        let (mut awake_until, mut practice) = (None, Practice::new(now()));
         loop {
             let at = now();
             let due = self.settle(at);
@@ -130,14 +126,18 @@ impl Owner {
                     }
                     let now = now();
                     if !self.busy_poll.is_zero() && turn.iter().any(Command::is_work) {
-                        (awake_until, practised) = (now.checked_add(self.busy_poll), now);
+                        awake_until = now.checked_add(self.busy_poll);
+                        practice.works(now);
                     }
                     for command in turn.drain(..) {
                         self.carry_in(command, now);
                     }
                 }
                 () = timer => {}
-                () = busy_poll(awake_until) => self.practise(&mut practised),
+                () = busy_poll(awake_until) => {
+                    let lanes = self.lanes.iter();
+                    practice.ring(lanes.filter_map(|(lane, it)| Some((*lane, it.practice.as_ref()?))), now());
+                }
             }
         }
     }
@@ -181,23 +181,6 @@ impl Owner {
             let (told, more) = self.core.overlong(watch::LEAST, watch::TIMES, now);
             self.watch.looked(more, now);
             watch::tell(&told, |lane| self.lanes.get(&lane).map_or("", |known| &known.label.name));
-        }
-    }
-
-    /// Has a lane practise where there has been no work and no practice for a while: each in its turn, so that many
-    /// lanes cost no more than one. A lane that is busy right now does not hear of it.
-    fn practise(&mut self, practised: &mut Instant) {
-        let now = now();
-        if now.saturating_duration_since(*practised) < PRACTISE_AFTER {
-            return;
-        }
-        *practised = now;
-        let can = |(lane, state): (&LaneId, &Lane)| Some((*lane, Arc::clone(state.practice.as_ref()?)));
-        let all = || self.lanes.iter().filter_map(can);
-        let next = all().filter(|(lane, _)| Some(*lane) > self.practised_last).min_by_key(|(lane, _)| *lane);
-        if let Some((lane, practice)) = next.or_else(|| all().min_by_key(|(lane, _)| *lane)) {
-            self.practised_last = Some(lane);
-            practice.notify_waiters();
         }
     }
 
