@@ -169,9 +169,20 @@ async fn a_player_sees_rising_numbers_over_loops_up_to_the_last() {
     let first = numbers[0].expect("a number");
     let expected: Vec<_> = (first..120).map(Some).collect();
     assert_eq!(numbers, expected);
-    let apart = Duration::from_millis(20);
-    let off = |pair: &[Pts]| pair[1].since(pair[0]).abs_diff(apart);
-    assert!(times.windows(2).all(|pair| off(pair) < Duration::from_millis(300)), "{times:?}");
+    // A player's times follow the moments at which packets reached it, so on a busy machine single ones are
+    // far off, and those behind them a little. What a loop would do wrong it would do every time.
+    assert!(times.is_sorted_by(|one, next| one < next), "{times:?}");
+    let gaps = times.windows(2).map(|pair| pair[1].since(pair[0])).collect::<Vec<_>>();
+    let new_loops = (first + 1..120).zip(&gaps).filter(|(number, _)| number % 20 == 0).map(|(_, gap)| *gap);
+    for gaps in [gaps.clone(), new_loops.collect()] {
+        let off = middle(gaps).abs_diff(Duration::from_millis(20));
+        assert!(off < Duration::from_millis(15), "{off:?}: {times:?}");
+    }
+}
+
+fn middle(mut gaps: Vec<Duration>) -> Duration {
+    gaps.sort();
+    gaps[gaps.len() / 2]
 }
 
 #[tokio::test(flavor = "multi_thread")]
