@@ -1,20 +1,19 @@
 //! Small hand-outs share streams: how many came together, as a worker sees it.
 
+mod support;
+
 use std::collections::VecDeque;
-use std::num::{NonZeroU32, NonZeroUsize};
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use dispatch::lane::quic::{Batching, Config};
-use dispatch::{Admission, Inlet, Link, Outlet, Prepare, Unprepared, lane};
+use dispatch::{Admission, Inlet, Link, Outlet, Prepare, Unprepared};
 use framelane_dispatch as dispatch;
 use queue::{Key, Policy, Seq, TaskName, Verdict};
+use support::soon;
 use tokio::sync::mpsc;
-use wire::identity::{Authority, Identity, TokenOptions};
-use wire::node::{self, Hello, HelloKey};
-use wire::server::{self, Listener};
 use wire::{Cbor, Message, Task, Timings};
-
-const WITHIN: Duration = Duration::from_secs(20);
+use wire::{node, server};
 
 struct Repeat;
 
@@ -50,36 +49,20 @@ struct Site {
     sizes: mpsc::Receiver<usize>,
     /// Lets the worker answer so many jobs.
     answers: mpsc::Sender<usize>,
-    _folder: tempfile::TempDir,
+    _queue: support::Site,
 }
 
 /// A queue with one worker that answers what it holds when it is told to.
 async fn site(batching: Batching) -> Site {
-    let (coordinator, driver) = dispatch::new(queue::Config::default());
-    tokio::spawn(driver);
-    let folder = tempfile::tempdir().expect("a folder");
-    let authority = Authority::load_or_create(folder.path()).expect("an authority");
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let listener = Listener::bind(any, authority.clone(), server::Config::default()).expect("a free port");
-    let options = TokenOptions { expires_in: Duration::from_secs(60), uses: NonZeroU32::MIN };
-    let token = authority.token(options).expect("a token");
-    let server = listener.local_addr().to_string();
-    let joining = coordinator.clone();
-    tokio::spawn(async move {
-        let (peer, events) = listener.accept().await.expect("a worker");
-        let config = Config { batching, ..Config::default() };
-        lane::quic::run(joining, peer, events, config).await
-    });
-    let identity = Identity::enrol(&server, &token, "texts").await.expect("enrolled");
-    let keys = vec![HelloKey { key: key(), warm: true }];
-    let hello = Hello { name: "texts".into(), keys, credit: 1000, capabilities: Vec::new() };
-    let (node, jobs) =
-        node::connect(&server, &identity, hello, node::Config::default()).await.expect("joined");
+    let config = Config { batching, ..Config::default() };
+    let queue = support::Site::with(dispatch::Config::default(), server::Config::default(), config);
+    let (node, jobs) = queue.worker("texts", key(), 1000, &[]).await;
     let (told, sizes) = mpsc::channel(1000);
     let (answers, allowed) = mpsc::channel(1000);
     tokio::spawn(work(node, jobs, told, allowed));
-    let (inlet, outlet) = coordinator.open(Policy::lossless(), key(), Texts).await.expect("the queue runs");
-    Site { inlet, outlet, sent: 0, under_way: VecDeque::new(), sizes, answers, _folder: folder }
+    let (inlet, outlet) =
+        queue.coordinator.open(Policy::lossless(), key(), Texts).await.expect("the queue runs");
+    Site { inlet, outlet, sent: 0, under_way: VecDeque::new(), sizes, answers, _queue: queue }
 }
 
 async fn work(
@@ -126,7 +109,7 @@ impl Site {
     async fn finish(&mut self, count: usize) {
         self.answers.send(count).await.expect("the worker runs");
         for _ in 0..count {
-            let done = tokio::time::timeout(WITHIN, self.outlet.next()).await.expect("in time");
+            let done = soon(self.outlet.next()).await;
             let done = done.expect("a place");
             let (seq, text) = self.under_way.pop_front().expect("no more come out than went in");
             assert_eq!((done.seq, &*done.item, done.verdict), (seq, &text, Verdict::Answered));
@@ -139,7 +122,7 @@ impl Site {
         let count = self.sent;
         assert_eq!(self.under_way, []);
         self.inlet.close();
-        let end = tokio::time::timeout(WITHIN, self.outlet.next()).await.expect("in time");
+        let end = soon(self.outlet.next()).await;
         assert!(end.is_none(), "one place too many");
         let books = self.outlet.closing_books().expect("it is over");
         books.balances().expect("the books balance");
@@ -151,7 +134,7 @@ impl Site {
     async fn sizes(&mut self, sum: usize) -> Vec<usize> {
         let mut sizes = Vec::new();
         while sizes.iter().sum::<usize>() < sum {
-            let next = tokio::time::timeout(WITHIN, self.sizes.recv()).await.expect("in time");
+            let next = soon(self.sizes.recv()).await;
             sizes.push(next.expect("the worker runs"));
         }
         sizes

@@ -1,27 +1,24 @@
 //! Clients push tasks over QUIC to a coordinator, which hands them to workers over QUIC and to threads of its
 //! own: order, fair shares, back-pressure, cancels, and the deaths of each of the three.
 
+mod support;
+
 use std::num::NonZeroU32;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dispatch::{Coordinator, client, lane};
+use dispatch::{client, lane};
 use framelane_dispatch as dispatch;
 use queue::{Key, TaskName, WorkerId};
+use support::soon;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use wire::client::{Client, Id, Raw, RawAnswers, Unanswered, Wishes};
-use wire::identity::{Authority, Identity, Role, TokenOptions};
-use wire::node::{self, Event, Hello, HelloKey, Node};
-use wire::server::{self, Clients, Listener};
+use wire::identity::{Identity, Role, Token};
+use wire::node::{Event, Node};
+use wire::server::{self, Clients};
 use wire::{BoxError, Cbor, Message, Processor, Task, Timings, Unprocessed};
-
-const WITHIN: Duration = Duration::from_secs(30);
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    tokio::time::timeout(WITHIN, future).await.expect("nothing came in time")
-}
 
 struct Double;
 
@@ -48,30 +45,14 @@ fn key() -> Key {
 }
 
 struct Site {
-    coordinator: Coordinator,
-    authority: Authority,
-    addr: String,
-    listener: std::sync::Arc<Listener>,
-    _folder: tempfile::TempDir,
+    queue: support::Site,
 }
 
 impl Site {
     async fn new(clients: Clients) -> Site {
-        let (coordinator, driver) = dispatch::new(queue::Config::default());
-        tokio::spawn(driver);
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::load_or_create(folder.path()).expect("an authority");
-        let any = "127.0.0.1:0".parse().expect("an address");
         let config = server::Config { clients: Some(clients), ..server::Config::default() };
-        let listener =
-            std::sync::Arc::new(Listener::bind(any, authority.clone(), config).expect("a free port"));
-        let (accepting, joining) = (listener.clone(), coordinator.clone());
-        tokio::spawn(async move {
-            while let Some((peer, events)) = accepting.accept().await {
-                tokio::spawn(lane::quic::run(joining.clone(), peer, events, lane::quic::Config::default()));
-            }
-        });
-        let (accepting, opening) = (listener.clone(), coordinator.clone());
+        let queue = support::Site::with(dispatch::Config::default(), config, lane::quic::Config::default());
+        let (accepting, opening) = (queue.listener.clone(), queue.coordinator.clone());
         tokio::spawn(async move {
             while let Some((caller, submits, replies)) = accepting.accept_client().await {
                 let (opened, _) = oneshot::channel();
@@ -79,19 +60,18 @@ impl Site {
                 tokio::spawn(client::run(opening.clone(), caller, submits, replies, config, opened));
             }
         });
-        let addr = listener.local_addr().to_string();
-        Site { coordinator, authority, addr, listener, _folder: folder }
+        Site { queue }
     }
 
     async fn client(&self, config: wire::client::Config) -> (Raw, RawAnswers) {
-        let token = self.authority.token_for(Role::Client, TokenOptions::default()).expect("a token");
+        let token = self.queue.token(Role::Client);
         let identity =
-            Identity::enrol_as(Role::Client, &self.addr, &token, "client").await.expect("enrolled");
-        soon(wire::client::connect(&self.addr, identity, config)).await.expect("connected")
+            Identity::enrol_as(Role::Client, &self.queue.addr, &token, "client").await.expect("enrolled");
+        soon(wire::client::connect(&self.queue.addr, identity, config)).await.expect("connected")
     }
 
     async fn worker(&self, credit: u32) -> (Node, mpsc::Receiver<Event>) {
-        worker(self.addr.clone(), self.authority.clone(), credit).await
+        worker(self.queue.addr.clone(), self.queue.token(Role::Worker), credit).await
     }
 
     /// A worker that does its work.
@@ -124,7 +104,7 @@ impl Site {
             credit: NonZeroU32::new(4 * threads).expect("some"),
             processors: [(key(), wire::factory(|| Ok::<_, BoxError>(Double)))].into(),
         };
-        tokio::spawn(lane::local::run(self.coordinator.clone(), config, stop.clone(), joined));
+        tokio::spawn(lane::local::run(self.queue.coordinator.clone(), config, stop.clone(), joined));
         soon(has_joined).await.expect("joined");
         stop
     }
@@ -132,25 +112,22 @@ impl Site {
     async fn until(&self, what: &str, holds: impl Fn(&dispatch::dump::Dump) -> bool) {
         let look = async {
             loop {
-                let dump = self.coordinator.dump().await.expect("the queue runs");
+                let dump = self.queue.coordinator.dump().await.expect("the queue runs");
                 if holds(&dump) {
                     return;
                 }
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(WITHIN, look).await.unwrap_or_else(|_| panic!("{what} in time"));
+        tokio::time::timeout(Duration::from_secs(30), look)
+            .await
+            .unwrap_or_else(|_| panic!("{what} in time"));
     }
 }
 
 /// A worker whose jobs come to the test.
-async fn worker(addr: String, authority: Authority, credit: u32) -> (Node, mpsc::Receiver<Event>) {
-    let token = authority.token(TokenOptions::default()).expect("a token");
-    let identity = Identity::enrol(&addr, &token, "worker").await.expect("enrolled");
-    let keys = vec![HelloKey { key: key(), warm: true }];
-    let hello = Hello { name: "worker".into(), keys, credit, capabilities: Vec::new() };
-    let connecting = node::connect(&addr, &identity, hello, node::Config::default());
-    let (node, mut jobs) = soon(connecting).await.expect("joined");
+async fn worker(addr: String, token: Token, credit: u32) -> (Node, mpsc::Receiver<Event>) {
+    let (node, mut jobs) = support::join(&addr, &token, "worker", key(), credit, &[]).await;
     let (event, events) = mpsc::channel(64);
     tokio::spawn(async move {
         loop {
@@ -216,7 +193,7 @@ async fn many_clients_share_remote_workers_and_local_threads_each_in_its_order()
     for client in clients {
         soon(client).await.expect("a client that has all its answers");
     }
-    let dump = site.coordinator.dump().await.expect("the queue runs");
+    let dump = site.queue.coordinator.dump().await.expect("the queue runs");
     let lanes: Vec<_> = dump.lanes.iter().map(|lane| (lane.kind, lane.answered)).collect();
     assert_eq!(lanes.iter().map(|lane| lane.1).sum::<u64>(), 6 * 500, "{lanes:?}");
     assert!(lanes.iter().all(|lane| lane.1 > 0), "all of them worked: {lanes:?}");
@@ -238,7 +215,7 @@ async fn the_coordinator_works_itself_for_a_typed_client_and_failures_say_why() 
     assert_eq!(soon(first).await.expect("an answer").0, 8);
     assert_eq!(soon(bad).await, Err(Unanswered::Failed("bad job: 13 is unlucky".into())));
     assert_eq!(soon(hopeless).await, Err(Unanswered::Failed("failed: 14 never works".into())));
-    let lanes = site.coordinator.lanes().await.expect("the queue runs");
+    let lanes = site.queue.coordinator.lanes().await.expect("the queue runs");
     assert_eq!(
         (lanes[0].answered, lanes[0].failed),
         (1, 1 + 3),
@@ -264,7 +241,7 @@ async fn a_client_that_submits_for_ever_against_no_worker_is_held() {
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
-    let dump = site.coordinator.dump().await.expect("the queue runs");
+    let dump = site.queue.coordinator.dump().await.expect("the queue runs");
     assert_eq!(dump.flows[0].books.held, 32);
     let mut taken = 0;
     while counts.try_recv().is_ok() {
@@ -338,7 +315,7 @@ async fn a_worker_that_dies_is_no_matter_to_a_client() {
     // A runtime of its own, which is gone without a word.
     let doomed =
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("one");
-    let joining = doomed.spawn(worker(site.addr.clone(), site.authority.clone(), 8));
+    let joining = doomed.spawn(worker(site.queue.addr.clone(), site.queue.token(Role::Worker), 8));
     let (_node, mut events) = joining.await.expect("joined");
     let (raw, mut answers) = site.client(once()).await;
     for n in 100..140 {
@@ -367,9 +344,9 @@ async fn a_coordinator_that_stops_tells_its_clients_and_answers_what_it_has() {
             held.extend(jobs);
         }
     }
-    let listener = site.listener.clone();
+    let listener = site.queue.listener.clone();
     let draining = tokio::spawn(async move {
-        listener.drain_clients(WITHIN).await;
+        listener.drain_clients(Duration::from_secs(30)).await;
         listener.close().await;
     });
     for held in held {

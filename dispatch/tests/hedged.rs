@@ -1,29 +1,25 @@
 //! Second hand-outs beside slow ones, over real QUIC: the first answer counts, the other worker is told, lets go
 //! and has its credit back, and nothing comes twice.
 
+mod support;
+
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dispatch::lane::View;
-use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Unprepared, lane};
+use dispatch::{Admission, Inlet, Link, Outlet, Prepare, Unprepared, lane};
 use framelane_dispatch as dispatch;
 use queue::{Hedge, Key, Policy, Share, TaskName, Ticket, Verdict, WorkerId};
-use tokio::time::timeout;
-use wire::identity::{Authority, Identity, TokenOptions};
-use wire::node::{self, Event, Hello, HelloKey, Jobs, Node, Reply, ReplyError};
-use wire::server::{self, Listener};
+use support::soon;
+use wire::node::{self, Event, Jobs, Node, Reply, ReplyError};
+use wire::server;
 use wire::{Message, Task, Timings};
 
 /// Short enough to share a stream with others.
 const SHORT: usize = 64;
 /// Long enough for a stream of its own, and for shared memory where that is had.
 const LONG: usize = 32 << 10;
-
-async fn soon<F: Future>(future: F) -> F::Output {
-    timeout(Duration::from_secs(30), future).await.expect("nothing came in time")
-}
 
 struct Look;
 
@@ -58,60 +54,34 @@ fn key() -> Key {
 
 /// A queue that workers can join, and a flow.
 struct Site {
-    coordinator: Coordinator,
-    authority: Authority,
-    addr: String,
+    queue: support::Site,
     inlet: Inlet<Looks>,
     outlet: Outlet<Looks>,
     length: usize,
     offered: u64,
     measured: Measured,
-    _folder: tempfile::TempDir,
 }
 
 impl Site {
     /// With bodies of this length, and memory for so many of them.
     async fn new(hedge: Hedge, length: usize, in_memory: u64) -> Site {
-        let (coordinator, driver) = dispatch::new(queue::Config::default());
-        tokio::spawn(driver);
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::load_or_create(folder.path()).expect("an authority");
-        let any = "127.0.0.1:0".parse().expect("an address");
-        let config = server::Config { shared_memory: in_memory * length as u64, ..server::Config::default() };
-        let listener = Arc::new(Listener::bind(any, authority.clone(), config).expect("a free port"));
-        let addr = listener.local_addr().to_string();
-        tokio::spawn(lane::quic::accept(coordinator.clone(), listener, lane::quic::Config::default()));
+        let shared_memory = in_memory * length as u64;
+        let config = server::Config { shared_memory, ..server::Config::default() };
+        let queue = support::Site::with(dispatch::Config::default(), config, lane::quic::Config::default());
         let policy = Policy { hedge: Some(hedge), ..Policy::lossless() };
         let measured = Measured::default();
-        let opened = coordinator.open(policy, key(), Looks(Arc::clone(&measured))).await;
+        let opened = queue.coordinator.open(policy, key(), Looks(Arc::clone(&measured))).await;
         let (inlet, outlet) = opened.expect("the queue runs");
-        let (offered, _folder) = (0, folder);
-        Site { coordinator, authority, addr, inlet, outlet, length, offered, measured, _folder }
+        Site { queue, inlet, outlet, length, offered: 0, measured }
     }
 
     async fn worker(&self, name: &str, credit: u32) -> Worker {
-        let token = self.authority.token(TokenOptions::default()).expect("a token");
-        let identity = soon(Identity::enrol(&self.addr, &token, name)).await.expect("enrolled");
-        let keys = vec![HelloKey { key: key(), warm: true }];
-        let hello = Hello { name: name.into(), keys, credit, capabilities: Vec::new() };
-        let connected = node::connect(&self.addr, &identity, hello, node::Config::default());
-        let (node, jobs) = soon(connected).await.expect("joined");
-        let worker = Worker { name: name.to_owned(), node, jobs };
-        self.until("it has joined", |lanes| lanes.iter().any(|lane| lane.worker == worker.id())).await;
-        worker
-    }
-
-    async fn until(&self, what: &str, holds: impl Fn(&[View]) -> bool) {
-        let look = async {
-            while !holds(&self.coordinator.lanes().await.expect("the queue runs")) {
-                tokio::task::yield_now().await;
-            }
-        };
-        timeout(Duration::from_secs(30), look).await.unwrap_or_else(|_| panic!("{what} in time"));
+        let (node, jobs) = self.queue.worker(name, key(), credit, &[]).await;
+        Worker { name: name.to_owned(), node, jobs }
     }
 
     async fn lane(&self, worker: &Worker) -> View {
-        let lanes = self.coordinator.lanes().await.expect("the queue runs");
+        let lanes = self.queue.lanes().await;
         lanes.into_iter().find(|lane| lane.worker == worker.id()).expect("it is connected")
     }
 
@@ -119,7 +89,7 @@ impl Site {
     async fn idle(&self, worker: &Worker) {
         let id = worker.id();
         let idle = |lanes: &[View]| lanes.iter().any(|lane| lane.worker == id && lane.outstanding == 0);
-        self.until("its credit is back", idle).await;
+        self.queue.until("its credit is back", idle).await;
     }
 
     /// Offers the next item.
@@ -246,7 +216,7 @@ async fn the_second_worker_wins_and_the_slow_one_is_told_and_its_late_answer_is_
         site.idle(&slow).await;
         let after = site.lane(&slow).await;
         assert_eq!((after.answered, after.failed), (number, 0), "losing a race is no failure");
-        let books = site.coordinator.books(site.outlet.flow()).await.expect("the queue runs");
+        let books = site.queue.coordinator.books(site.outlet.flow()).await.expect("the queue runs");
         let parts = books.expect("its books").parts;
         assert_eq!((parts.hedged, parts.hedges_won, parts.rescued), (1, 1, 0));
 
@@ -323,7 +293,7 @@ async fn the_memory_of_a_body_that_was_cancelled_is_free_once_its_worker_has_let
         others.push(number);
         let counted =
             |lanes: &[View]| lanes.iter().any(|lane| lane.worker == slow.id() && lane.answered == before + 1);
-        site.until("it is answered", counted).await;
+        site.queue.until("it is answered", counted).await;
     }
     assert!(site.is_measured(&slow), "there was memory for more than one");
     slow.give(number, kept);

@@ -1,18 +1,16 @@
 //! A worker that is heard and never answers, in a flow without a limit: nobody takes its work from it, so somebody
 //! must be told. In virtual time.
 
-use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+mod support;
+
 use std::time::Duration;
 
 use dispatch::lane::{HandOut, Join, Label, Order, Orders, Reporter};
 use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Unprepared};
 use framelane_dispatch as dispatch;
 use queue::{Key, LaneKey, Policy, TaskName, WorkerId};
+use support::Warnings;
 use tokio::time::sleep;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata};
 use wire::{Cbor, Task, Timings};
 
 struct Wait;
@@ -36,48 +34,6 @@ impl Prepare for Numbers {
 
 fn key() -> Key {
     Key::task(TaskName::new(Wait::NAME).expect("a name"))
-}
-
-/// The warnings of this thread's log, one line each.
-#[derive(Clone, Default)]
-struct Warnings(Arc<Mutex<Vec<String>>>);
-
-impl Warnings {
-    fn all(&self) -> Vec<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-}
-
-impl tracing::Subscriber for Warnings {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
 }
 
 /// A flow, and a lane whose hand-outs the test has.
@@ -131,8 +87,7 @@ impl Site {
 
 #[tokio::test(start_paused = true)]
 async fn it_is_named_once_for_all_that_it_holds_with_the_limit_that_would_help() {
-    let warnings = Warnings::default();
-    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let (warnings, _guard) = Warnings::here();
     let mut site = Site::new(Policy::lossless()).await;
     let held = site.hand_outs(3).await;
     sleep(Duration::from_millis(4900)).await;
@@ -141,7 +96,7 @@ async fn it_is_named_once_for_all_that_it_holds_with_the_limit_that_would_help()
     assert_eq!(site.overlong().await, 3);
     let [line] = &warnings.all()[..] else { panic!("one line: {:?}", warnings.all()) };
     for word in ["hand_outs=3 ", "worker=w9 ", "name=\"attic\" ", "key=wait ", "answer_within_ms"] {
-        assert!(line.contains(word), "{word} is not in {line}");
+        assert!(line.text.contains(word), "{word} is not in {}", line.text);
     }
     sleep(Duration::from_secs(60)).await;
     assert_eq!((site.overlong().await, warnings.all().len()), (3, 1), "each once");
@@ -158,8 +113,7 @@ async fn it_is_named_once_for_all_that_it_holds_with_the_limit_that_would_help()
 
 #[tokio::test(start_paused = true)]
 async fn where_there_is_a_limit_nothing_is_told() {
-    let warnings = Warnings::default();
-    let _guard = tracing::subscriber::set_default(warnings.clone());
+    let (warnings, _guard) = Warnings::here();
     let hour = Some(Duration::from_secs(3600));
     for policy in
         [Policy { answer_within: hour, ..Policy::lossless() }, Policy { budget: hour, ..Policy::lossless() }]

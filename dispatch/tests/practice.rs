@@ -1,20 +1,18 @@
 //! A queue that polls keeps its workers in practice, and nothing of that is in its books.
 
-use std::num::NonZeroU32;
+mod support;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dispatch::{Admission, Config, Coordinator, Link, Prepare, Unprepared, lane};
+use dispatch::{Admission, Config, Link, Prepare, Unprepared, lane};
 use framelane_dispatch as dispatch;
 use queue::Policy;
-use tokio::time::{sleep, timeout};
-use wire::identity::{Authority, Identity, TokenOptions};
-use wire::node::{self, Hello, HelloKey};
-use wire::server::{self, Listener};
+use support::soon;
+use tokio::time::sleep;
 use wire::{Cbor, Message, Task, Timings, practice};
-
-const WITHIN: Duration = Duration::from_secs(20);
+use wire::{node, server};
 
 struct Word;
 
@@ -35,33 +33,15 @@ impl Prepare for Word {
 
 /// A queue with a worker that answers all that it gets, a word after some time.
 struct Site {
-    coordinator: Coordinator,
+    queue: support::Site,
     /// How often the worker was asked to practise.
     practised: Arc<AtomicU64>,
-    _folder: tempfile::TempDir,
 }
 
 async fn site(busy_poll: Duration, abilities: &[&str], takes: Duration) -> Site {
-    let (coordinator, driver) = dispatch::new(Config { busy_poll, ..Config::default() });
-    tokio::spawn(driver);
-    let folder = tempfile::tempdir().expect("a folder");
-    let authority = Authority::load_or_create(folder.path()).expect("an authority");
-    let any = "127.0.0.1:0".parse().expect("an address");
-    let listener = Listener::bind(any, authority.clone(), server::Config::default()).expect("a free port");
-    let options = TokenOptions { expires_in: Duration::from_secs(60), uses: NonZeroU32::MIN };
-    let token = authority.token(options).expect("a token");
-    let server = listener.local_addr().to_string();
-    let joining = coordinator.clone();
-    tokio::spawn(async move {
-        let (peer, events) = listener.accept().await.expect("a worker");
-        lane::quic::run(joining, peer, events, lane::quic::Config::default()).await
-    });
-    let identity = Identity::enrol(&server, &token, "w").await.expect("enrolled");
-    let keys = vec![HelloKey { key: Word::key().expect("a name"), warm: true }];
-    let capabilities = abilities.iter().map(|&ability| ability.to_owned()).collect();
-    let hello = Hello { name: "w".into(), keys, credit: 1, capabilities };
-    let (node, mut jobs) =
-        node::connect(&server, &identity, hello, node::Config::default()).await.expect("joined");
+    let config = Config { busy_poll, ..Config::default() };
+    let queue = support::Site::with(config, server::Config::default(), lane::quic::Config::default());
+    let (node, mut jobs) = queue.worker("w", Word::key().expect("a name"), 1, abilities).await;
     let practised = Arc::<AtomicU64>::default();
     let counter = Arc::clone(&practised);
     tokio::spawn(async move {
@@ -85,7 +65,7 @@ async fn site(busy_poll: Duration, abilities: &[&str], takes: Duration) -> Site 
             }
         }
     });
-    Site { coordinator, practised, _folder: folder }
+    Site { queue, practised }
 }
 
 impl Site {
@@ -98,16 +78,16 @@ impl Site {
     async fn words(&self, words: u64, time: Duration) -> (u64, u64, Duration) {
         let key = Word::key().expect("a name");
         let (mut inlet, mut outlet) =
-            self.coordinator.open(Policy::lossless(), key, Word).await.expect("the queue runs");
+            self.queue.coordinator.open(Policy::lossless(), key, Word).await.expect("the queue runs");
         for _ in 0..words {
             inlet.send(Admission::now(())).await.expect("admitted");
-            let done = timeout(WITHIN, outlet.next()).await.expect("in time").expect("a place");
+            let done = soon(outlet.next()).await.expect("a place");
             assert!(done.answer.is_some());
         }
         let (meanwhile, begin) = (self.practised(), Instant::now());
         sleep(time).await;
         let (after, took) = (self.practised() - meanwhile, begin.elapsed());
-        let snapshot = self.coordinator.snapshot(vec![outlet.flow()]).await.expect("the queue runs");
+        let snapshot = self.queue.coordinator.snapshot(vec![outlet.flow()]).await.expect("the queue runs");
         let books = snapshot.books[0].expect("the flow is there");
         assert_eq!((books.admitted, books.answered), (words, words));
         assert_eq!(books.balances(), Ok(()));

@@ -1,23 +1,22 @@
 //! Workers as processes that die or are stopped without a word, beside the queue that they work for.
 #![cfg(unix)]
 
+mod support;
+
 use std::num::NonZeroU32;
 use std::process::{Child, Command};
 use std::time::Duration;
 
 use dispatch::lane::View;
-use dispatch::{Admission, Coordinator, Inlet, Link, Outlet, Prepare, Unprepared, lane};
+use dispatch::{Admission, Inlet, Link, Outlet, Prepare, Unprepared};
 use framelane_dispatch as dispatch;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use queue::{Key, Policy, TaskName, Verdict, WorkerId};
-use tokio::time::timeout;
-use wire::identity::{Authority, Identity, TokenOptions};
+use support::soon;
+use wire::identity::{Identity, Role};
 use wire::node::{self, Hello, HelloKey};
-use wire::server::{self, Listener};
 use wire::{Cbor, Task, Timings};
-
-const WITHIN: Duration = Duration::from_secs(30);
 
 const SERVER: &str = "FRAMELANE_TEST_SERVER";
 const TOKEN: &str = "FRAMELANE_TEST_TOKEN";
@@ -92,68 +91,34 @@ impl Drop for Process {
 
 /// A queue that workers can join, and a flow that gives each item one attempt.
 struct Site {
-    coordinator: Coordinator,
-    authority: Authority,
-    addr: String,
+    queue: support::Site,
     inlet: Inlet<Numbers>,
     outlet: Outlet<Numbers>,
-    _folder: tempfile::TempDir,
 }
 
 impl Site {
     async fn new() -> Site {
-        let (coordinator, driver) = dispatch::new(queue::Config::default());
-        tokio::spawn(driver);
-        let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::load_or_create(folder.path()).expect("an authority");
-        let any = "127.0.0.1:0".parse().expect("an address");
-        let listener =
-            Listener::bind(any, authority.clone(), server::Config::default()).expect("a free port");
-        let addr = listener.local_addr().to_string();
-        let joining = coordinator.clone();
-        tokio::spawn(async move {
-            while let Some((peer, events)) = listener.accept().await {
-                tokio::spawn(lane::quic::run(joining.clone(), peer, events, lane::quic::Config::default()));
-            }
-        });
+        let queue = support::Site::new();
         let policy = Policy { attempts: NonZeroU32::new(1), ..Policy::lossless() };
-        let (inlet, outlet) = coordinator.open(policy, key(), Numbers).await.expect("the queue runs");
-        Site { coordinator, authority, addr, inlet, outlet, _folder: folder }
+        let (inlet, outlet) = queue.coordinator.open(policy, key(), Numbers).await.expect("the queue runs");
+        Site { queue, inlet, outlet }
     }
 
     /// Starts a worker and waits until it has joined.
     async fn worker(&self, takes: Duration) -> (Process, WorkerId) {
-        let options = TokenOptions { expires_in: Duration::from_secs(600), uses: NonZeroU32::MIN };
-        let token = self.authority.token(options).expect("a token").to_string();
-        let before = self.lanes().await;
+        let token = self.queue.token(Role::Worker).to_string();
+        let before = self.queue.lanes().await;
         let process = Command::new(std::env::current_exe().expect("this program"))
             .args(["--ignored", "--exact", "worker"])
-            .env(SERVER, &self.addr)
+            .env(SERVER, &self.queue.addr)
             .env(TOKEN, token)
             .env(TAKES, takes.as_millis().to_string())
             .spawn()
             .expect("started");
         let process = Process(process);
-        let lanes = self.until(|lanes| lanes.len() > before.len()).await;
+        let lanes = self.queue.until("it has joined", |lanes| lanes.len() > before.len()).await;
         let new = lanes.iter().find(|lane| before.iter().all(|known| known.lane != lane.lane));
         (process, new.expect("one more").worker)
-    }
-
-    async fn lanes(&self) -> Vec<View> {
-        self.coordinator.lanes().await.expect("the queue runs")
-    }
-
-    async fn until(&self, holds: impl Fn(&[View]) -> bool) -> Vec<View> {
-        let seen = timeout(WITHIN, async {
-            loop {
-                let lanes = self.lanes().await;
-                if holds(&lanes) {
-                    return lanes;
-                }
-                tokio::task::yield_now().await;
-            }
-        });
-        seen.await.expect("it holds in time")
     }
 
     async fn offer(&mut self, numbers: std::ops::Range<u32>) {
@@ -164,14 +129,14 @@ impl Site {
 
     async fn take(&mut self, numbers: std::ops::Range<u32>) {
         for number in numbers {
-            let done = timeout(WITHIN, self.outlet.next()).await.expect("in time").expect("a place");
+            let done = soon(self.outlet.next()).await.expect("a place");
             let Cbor(answer) = done.answer.expect("answered");
             assert_eq!((*done.item, done.verdict, answer), (number, Verdict::Answered, number));
         }
     }
 
     async fn rescued(&self) -> u64 {
-        let books = self.coordinator.books(self.outlet.flow()).await.expect("the queue runs");
+        let books = self.queue.coordinator.books(self.outlet.flow()).await.expect("the queue runs");
         books.expect("its books").parts.rescued
     }
 }
@@ -186,16 +151,16 @@ async fn a_killed_workers_tasks_are_answered_by_another_before_its_death_is_know
     // It never answers.
     let (doomed, identity) = site.worker(Duration::from_secs(3600)).await;
     site.offer(0..4).await;
-    site.until(holds(identity, 4)).await;
+    site.queue.until("it has them", holds(identity, 4)).await;
     let (_other, _) = site.worker(Duration::ZERO).await;
     doomed.signal(Signal::SIGKILL);
     site.take(0..4).await;
-    let lanes = site.lanes().await;
+    let lanes = site.queue.lanes().await;
     let dead = lanes.iter().find(|lane| lane.worker == identity).expect("it is still counted in");
     assert!(dead.suspected);
     assert_eq!(site.rescued().await, 4);
     // Once it is given up, nothing is left of it.
-    site.until(|lanes| lanes.len() == 1).await;
+    site.queue.until("it is given up", |lanes| lanes.len() == 1).await;
     site.offer(4..8).await;
     site.take(4..8).await;
 }
@@ -205,13 +170,13 @@ async fn a_stopped_worker_keeps_connection_identity_and_work() {
     let mut site = Site::new().await;
     let (worker, identity) = site.worker(Duration::from_millis(500)).await;
     site.offer(0..2).await;
-    let before = site.until(holds(identity, 2)).await;
+    let before = site.queue.until("it has them", holds(identity, 2)).await;
     worker.signal(Signal::SIGSTOP);
-    let silent = site.until(|lanes| lanes[0].suspected).await;
+    let silent = site.queue.until("it is suspected", |lanes| lanes[0].suspected).await;
     assert_eq!(silent[0].outstanding, 2, "what it has is left to it");
     worker.signal(Signal::SIGCONT);
     site.take(0..2).await;
-    let after = site.until(|lanes| !lanes[0].suspected).await;
+    let after = site.queue.until("it is trusted", |lanes| !lanes[0].suspected).await;
     assert_eq!((after[0].lane, after[0].worker), (before[0].lane, identity));
     assert_eq!((after[0].answered, after[0].stale, site.rescued().await), (2, 0, 0));
 }
@@ -228,7 +193,12 @@ async fn a_stopped_workers_tasks_are_answered_by_another_and_its_own_answers_are
     let rescued = site.rescued().await;
     assert!(rescued >= 1);
     stopped.signal(Signal::SIGCONT);
-    let lanes = site.until(|lanes| lanes.iter().all(|lane| !lane.suspected && lane.outstanding == 0)).await;
+    let lanes = site
+        .queue
+        .until("all are idle and trusted", |lanes| {
+            lanes.iter().all(|lane| !lane.suspected && lane.outstanding == 0)
+        })
+        .await;
     assert_eq!(lanes.len(), 2, "it was not given up");
     let back = lanes.iter().find(|lane| lane.worker == identity).expect("the same one");
     // Each cancelled ticket came back as an answer or as a release.

@@ -31,7 +31,7 @@ impl Prepare for Numbers {
 }
 
 fn key() -> Key {
-    Key { task: TaskName::new(Double::NAME).expect("a name"), model: None }
+    Key::task(TaskName::new(Double::NAME).expect("a name"))
 }
 
 fn coordinator() -> Coordinator {
