@@ -119,10 +119,16 @@ impl std::str::FromStr for ModelHash {
     }
 }
 
-/// What must be done to a part, and so which lanes can do it.
+/// What must be done to a part, and so which lanes can do it. Cloning is a reference count: every part of every
+/// place has one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key(Arc<Named>);
+
+/// What a [`Key`] consists of, read through it: `key.task`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
-pub struct Key {
+#[cfg_attr(feature = "serde", serde(rename = "Key"))]
+pub struct Named {
     /// The task.
     pub task: TaskName,
     /// The model that must do it; `None` for tasks without one.
@@ -133,13 +139,27 @@ impl Key {
     /// The key of a task that needs no model.
     #[must_use]
     pub fn task(task: TaskName) -> Self {
-        Self { task, model: None }
+        Self::new(task, None)
     }
 
     /// The key of a task done by one model.
     #[must_use]
     pub fn model(task: TaskName, model: ModelHash) -> Self {
-        Self { task, model: Some(model) }
+        Self::new(task, Some(model))
+    }
+
+    /// Either of them.
+    #[must_use]
+    pub fn new(task: TaskName, model: Option<ModelHash>) -> Self {
+        Self(Arc::new(Named { task, model }))
+    }
+}
+
+impl std::ops::Deref for Key {
+    type Target = Named;
+
+    fn deref(&self) -> &Named {
+        &self.0
     }
 }
 
@@ -156,10 +176,23 @@ impl fmt::Display for Key {
 mod as_message {
     //! Hashes are 32 raw bytes in binary formats and hexadecimal text in those that people read.
 
-    use super::ModelHash;
+    use super::{Key, ModelHash, Named};
     use serde::de::{Deserialize, Deserializer, Error, SeqAccess, Visitor};
     use serde::ser::{Serialize, Serializer};
     use std::fmt;
+    use std::sync::Arc;
+
+    impl Serialize for Key {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            self.0.serialize(serializer)
+        }
+    }
+
+    impl<'de> Deserialize<'de> for Key {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            Ok(Self(Arc::new(Named::deserialize(deserializer)?)))
+        }
+    }
 
     impl Serialize for ModelHash {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -148,7 +148,7 @@ mod timer;
 pub use books::{Books, Missing, PartBooks, SourceCounts, Unbalanced};
 pub use dispatcher::{Answered, Config, Dispatcher, Failure, HandOut, Overlong, Settled};
 pub use id::{FlowId, LaneId, PartIndex, Seq, Ticket, WorkerId};
-pub use key::{Key, ModelHash, ModelHashError, TaskName, TaskNameError};
+pub use key::{Key, ModelHash, ModelHashError, Named, TaskName, TaskNameError};
 pub use lane::{Join, LaneKey, LaneView};
 pub use offer::{Batch, Offer, Outcome, Part, Reason, Refused, RefusedWhy, Taken, Verdict};
 pub use parts::Parts;

@@ -71,7 +71,7 @@ fn job(next: &mut u64) -> HandOut {
     *next += 1;
     HandOut {
         ticket: Ticket { flow: FlowId(0), seq: Seq(*next), part: 0, attempt: 1 },
-        key: Key { task: TaskName::new("loopback").expect("a good name"), model: None },
+        key: Key::task(TaskName::new("loopback").expect("a good name")),
         budget_left: None,
     }
 }

@@ -139,7 +139,7 @@ impl Load {
         self.next += 1;
         let job = HandOut {
             ticket: Ticket { flow: FlowId(0), seq: Seq(self.next), part: 0, attempt: 1 },
-            key: Key { task: TaskName::new("same-host").expect("a good name"), model: None },
+            key: Key::task(TaskName::new("same-host").expect("a good name")),
             budget_left: None,
         };
         let body = self.bodies[self.next as usize % self.bodies.len()].clone();

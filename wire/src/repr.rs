@@ -31,7 +31,7 @@ pub(crate) mod key {
     pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<queue::Key, D::Error> {
         let (task, model) = <(String, Option<ByteArray<32>>)>::deserialize(d)?;
         let task = TaskName::new(&task).map_err(D::Error::custom)?;
-        Ok(queue::Key { task, model: model.map(|m| ModelHash(m.into_array())) })
+        Ok(queue::Key::new(task, model.map(|m| ModelHash(m.into_array()))))
     }
 }
 

@@ -17,7 +17,7 @@ prop_compose! {
 
 prop_compose! {
     fn key()(task in "[a-z0-9._-]{1,64}", model in proptest::option::of(any::<[u8; 32]>())) -> Key {
-        Key { task: TaskName::new(&task).unwrap(), model: model.map(ModelHash) }
+        Key::new(TaskName::new(&task).unwrap(), model.map(ModelHash))
     }
 }
 

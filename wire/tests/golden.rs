@@ -24,7 +24,7 @@ fn ticket() -> Ticket {
 }
 
 fn key(model: Option<ModelHash>) -> Key {
-    Key { task: TaskName::new("detect").unwrap(), model }
+    Key::new(TaskName::new("detect").unwrap(), model)
 }
 
 #[test]

@@ -132,7 +132,7 @@ pub(super) fn read_job(head: &Bytes) -> Option<JobHead> {
     };
     let job = at.named("job")?.string(BYTES)?;
     let job = head.slice_ref(job);
-    at.end(JobHead { reply, ticket, key: Key { task, model }, budget_left_us, job })
+    at.end(JobHead { reply, ticket, key: Key::new(task, model), budget_left_us, job })
 }
 
 /// An answer's head, if it is as [`write_answer`] writes that of one that went well.
@@ -283,7 +283,7 @@ mod tests {
             budget_left_us in proptest::option::of(any::<u64>()),
             job in bytes(),
         ) {
-            let key = Key { task: TaskName::new(&task).unwrap(), model: model.map(ModelHash) };
+            let key = Key::new(TaskName::new(&task).unwrap(), model.map(ModelHash));
             let head = JobHead { reply, ticket, key, budget_left_us, job };
             let mut out = BytesMut::new();
             write_job(&mut out, &head);

@@ -58,7 +58,7 @@ impl Good {
     }
 
     async fn works(&mut self) {
-        let key = queue::Key { task: queue::TaskName::new("t").unwrap(), model: None };
+        let key = queue::Key::task(queue::TaskName::new("t").unwrap());
         let ticket =
             queue::Ticket { flow: queue::FlowId(9), seq: queue::Seq(self.next), part: 0, attempt: 1 };
         self.next += 1;

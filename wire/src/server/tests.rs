@@ -134,7 +134,7 @@ pub(super) async fn frame(stream: &mut SendStream, lengths: [u32; 2], content: &
 }
 
 pub(super) fn job(seq: u64) -> HandOut {
-    let key = queue::Key { task: queue::TaskName::new("t").unwrap(), model: None };
+    let key = queue::Key::task(queue::TaskName::new("t").unwrap());
     let ticket = queue::Ticket { flow: queue::FlowId(0), seq: queue::Seq(seq), part: 0, attempt: 1 };
     HandOut { ticket, key, budget_left: None }
 }

@@ -71,7 +71,7 @@ pub(crate) async fn pair(config: server::Config, credit: u32) -> (Site, Peer, Ev
 }
 
 pub(crate) fn key() -> Key {
-    Key { task: TaskName::new("echo").unwrap(), model: None }
+    Key::task(TaskName::new("echo").unwrap())
 }
 
 pub(crate) fn hello(credit: u32) -> Hello {
