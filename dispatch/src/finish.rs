@@ -1,19 +1,21 @@
 //! From a settled place to whatever its user makes of it, in order.
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Instant;
 
 use queue::{Seq, Verdict};
 use wire::Timings;
 
-use crate::prepare::{AnswerOf, Prepare};
+use crate::prepare::{AnswerOf, Asked, Prepare};
 
 /// A place that left the queue.
 pub struct Done<P: Prepare> {
     /// Its number in the flow: rising by one from place to place, without gaps.
     pub seq: Seq,
     /// What was offered.
-    pub item: Arc<P::Item>,
+    pub item: Held<P>,
     /// When the item came into being; its budget counted from here.
     pub captured_at: Instant,
     /// Answered, not asked, or missing and why.
@@ -22,6 +24,41 @@ pub struct Done<P: Prepare> {
     pub answer: Option<AnswerOf<P>>,
     /// What the worker reported of the time it took; zero where it reported nothing.
     pub timings: Timings,
+}
+
+/// An item as the queue held it. A lane that has let go of it a moment too late may still look at it, so it can be
+/// read and kept at once, and had by value where nobody else does. Cloning is a reference count.
+pub struct Held<P: Prepare>(pub(crate) Arc<Asked<P>>);
+
+impl<P: Prepare> Held<P> {
+    /// The item itself, or a clone of it while others still have it.
+    #[must_use]
+    pub fn unwrap_or_clone(self) -> P::Item
+    where
+        P::Item: Clone,
+    {
+        Arc::try_unwrap(self.0).map_or_else(|shared| shared.item.clone(), |asked| asked.item)
+    }
+}
+
+impl<P: Prepare> Deref for Held<P> {
+    type Target = P::Item;
+
+    fn deref(&self) -> &P::Item {
+        &self.0.item
+    }
+}
+
+impl<P: Prepare> Clone for Held<P> {
+    fn clone(&self) -> Self {
+        Held(Arc::clone(&self.0))
+    }
+}
+
+impl<P: Prepare<Item: fmt::Debug>> fmt::Debug for Held<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.item.fmt(f)
+    }
 }
 
 /// Takes what leaves a flow: once per place, in order, for missing ones too.

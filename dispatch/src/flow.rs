@@ -12,9 +12,9 @@ use wire::Timings;
 
 use crate::Stopped;
 use crate::command::{Command, Item, Offer, Payload, Reply, Takings};
-use crate::finish::{Done, Finish};
+use crate::finish::{Done, Finish, Held};
 use crate::inbox::{Entry, Inbox};
-use crate::prepare::{AnswerOf, Kind, PartWork, Prepare};
+use crate::prepare::{AnswerOf, Asked, Kind, Prepare};
 use crate::room::{NoRoom, Room};
 
 /// An item at the door of the queue.
@@ -183,10 +183,10 @@ impl<P: Prepare> Inlet<P> {
 }
 
 fn offer<P: Prepare>(kind: &Arc<Kind<P>>, admission: Admission<P::Item>) -> Offer {
-    let item = Arc::new(admission.item);
+    let item = Arc::new(Asked { kind: Arc::clone(kind), item: admission.item });
     let parts = if admission.ask {
-        let work = PartWork { kind: Arc::clone(kind), item: Arc::clone(&item) };
-        queue::Parts::one(queue::Part { key: kind.key.clone(), payload: Arc::new(work) as Payload })
+        let payload = Arc::clone(&item) as Payload;
+        queue::Parts::one(queue::Part { key: kind.key.clone(), payload })
     } else {
         queue::Parts::none()
     };
@@ -367,7 +367,14 @@ fn done<P: Prepare>(taken: Taken<Item, Reply>) -> Done<P> {
     debug_assert_eq!(answer.is_some(), taken.verdict == Verdict::Answered);
     let item = taken
         .item
-        .downcast::<P::Item>()
-        .expect("only this flow's inlet offers items to it, all of type Item");
-    Done { seq: taken.seq, item, captured_at: taken.captured_at, verdict: taken.verdict, answer, timings }
+        .downcast::<Asked<P>>()
+        .expect("only this flow's inlet offers items to it, all of its own kind");
+    Done {
+        seq: taken.seq,
+        item: Held(item),
+        captured_at: taken.captured_at,
+        verdict: taken.verdict,
+        answer,
+        timings,
+    }
 }

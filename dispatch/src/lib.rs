@@ -49,7 +49,7 @@ pub mod tasks;
 mod watch;
 
 pub use coordinator::{Config, Coordinator, Snapshot, new};
-pub use finish::{Done, Finish};
+pub use finish::{Done, Finish, Held};
 pub use flow::{Admission, Batches, Inlet, Outlet, Refusal, Refused};
 pub use prepare::{AnswerOf, JobOf, Link, Prepare, Unprepared};
 

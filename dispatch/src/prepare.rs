@@ -108,13 +108,14 @@ pub(crate) struct Kind<P> {
     pub(crate) prepare: P,
 }
 
-/// One part of one item. The item is shared with the place that holds it.
-pub(crate) struct PartWork<P: Prepare> {
+/// An item, which is its own work: one allocation for both, shared by the place that holds it and the lanes that
+/// have it.
+pub(crate) struct Asked<P: Prepare> {
     pub(crate) kind: Arc<Kind<P>>,
-    pub(crate) item: Arc<P::Item>,
+    pub(crate) item: P::Item,
 }
 
-impl<P: Prepare> Work for PartWork<P> {
+impl<P: Prepare> Work for Asked<P> {
     fn key(&self) -> &Key {
         &self.kind.key
     }

@@ -1,9 +1,8 @@
 //! Piece two, the side that asks: where a picture comes from, and what becomes of its edges.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use dispatch::{Done, Finish, Link, Prepare, Unprepared};
+use dispatch::{Done, Finish, Held, Link, Prepare, Unprepared};
 use tokio::task::block_in_place;
 
 use crate::task::{FindEdges, Picture};
@@ -44,7 +43,7 @@ pub struct Gallery {
     /// Their pixels, and those of them that are edges.
     pub pixels: (u64, u64),
     /// Those that did not come.
-    pub missing: Vec<Arc<Source>>,
+    pub missing: Vec<Held<Sources>>,
     /// Why one could not be written, the first time.
     pub unwritten: Option<anyhow::Error>,
 }

@@ -67,7 +67,7 @@ impl Output {
     /// The frame with its boxes; as it came when it has none. Those of another frame are drawn on one that was
     /// not asked about, and only where the config says so; one whose answer is missing shows that.
     fn annotated(&mut self, done: Done<Letterbox>) -> Frame {
-        let frame = Arc::unwrap_or_clone(done.item);
+        let frame = done.item.unwrap_or_clone();
         let hold = self.stream.config.hold_boxes;
         let boxes = match (done.verdict, done.answer) {
             (Verdict::Answered, answer) => answer,
