@@ -10,6 +10,7 @@ use ::dispatch::{Admission, Inlet, Outlet};
 use anyhow::Context;
 use bytes::Bytes;
 use queue::Policy;
+use serde_json::Value;
 use tokio::process::Command;
 use wire::server::Config;
 
@@ -70,6 +71,8 @@ struct Runs {
     shm_zmq_ratio: Vec<f64>,
     shm_bare_per_s: Vec<f64>,
     shm_bare_ratio: Vec<f64>,
+    shm_bare_p50_ms: Vec<f64>,
+    shm_bare_p50_ratio: Vec<f64>,
     life_ns: Vec<f64>,
     life_1000_ns: Vec<f64>,
     wrong: Wrong,
@@ -157,12 +160,16 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         runs.shm_cpu_us.push(cpu * MEGA);
         runs.shm_p50_ms.push(p50);
         if let Ok(zmq) = zmq {
+            let zmq = figure(&zmq, "per_s")?;
             runs.zmq_per_s.push(zmq);
             runs.shm_zmq_ratio.push(ours / zmq);
         }
         if let Ok(bare) = bare {
+            let (bare, bare_p50) = (figure(&bare, "per_s")?, figure(&bare, "p50_ms")?);
             runs.shm_bare_per_s.push(bare);
             runs.shm_bare_ratio.push(ours / bare);
+            runs.shm_bare_p50_ms.push(bare_p50);
+            runs.shm_bare_p50_ratio.push(bare_p50 / p50);
         }
     }
     crew.end().await?;
@@ -191,6 +198,8 @@ impl Runs {
             ("shm_zmq_ratio", &self.shm_zmq_ratio),
             ("shm_bare_per_s", &self.shm_bare_per_s),
             ("shm_bare_ratio", &self.shm_bare_ratio),
+            ("shm_bare_p50_ms", &self.shm_bare_p50_ms),
+            ("shm_bare_p50_ratio", &self.shm_bare_p50_ratio),
         ] {
             // What was left out has no figure.
             if !values.is_empty() {
@@ -309,8 +318,8 @@ impl Wrong {
     }
 }
 
-/// Bodies a second that a script gets to as many workers.
-async fn python(args: &Args, script: &Path, further: &[&str]) -> anyhow::Result<f64> {
+/// What a script measures with as many workers.
+async fn python(args: &Args, script: &Path, further: &[&str]) -> anyhow::Result<Value> {
     let seconds = args.seconds.to_string();
     let ran = Command::new(&args.python)
         .arg(script)
@@ -322,6 +331,9 @@ async fn python(args: &Args, script: &Path, further: &[&str]) -> anyhow::Result<
         .with_context(|| args.python.display().to_string())?;
     let said = String::from_utf8_lossy(&ran.stderr);
     anyhow::ensure!(ran.status.success(), "{}", said.lines().last().unwrap_or("it failed"));
-    let figures: serde_json::Value = serde_json::from_slice(&ran.stdout).context("its figures")?;
-    figures["per_s"].as_f64().context("per_s")
+    serde_json::from_slice(&ran.stdout).context("its figures")
+}
+
+fn figure(figures: &Value, name: &str) -> anyhow::Result<f64> {
+    figures[name].as_f64().with_context(|| format!("{name} is not among the figures of a script: {figures}"))
 }

@@ -94,6 +94,7 @@ const ROWS: &[Row] = &[
         Goal::None,
     ),
     row("dispatch", "shm_p50_ms", "the same, one at a time (p50)", ("ms", 2), Goal::Most(0.25)),
+    row("dispatch", "shm_bare_p50_ratio", "the same, the bare pair's time over ours", RATIO, Goal::None),
     row(
         "scale",
         "worst_ratio",
