@@ -47,8 +47,11 @@ impl Drop for Serving {
 }
 
 fn serve(state: &Path) -> (Serving, String) {
-    let child = command(state, &["serve", "--bind", "127.0.0.1:0"]).spawn().expect("the program starts");
-    let serving = Serving(child);
+    started(state, command(state, &["serve", "--bind", "127.0.0.1:0"]))
+}
+
+fn started(state: &Path, mut command: Command) -> (Serving, String) {
+    let serving = Serving(command.spawn().expect("the program starts"));
     let begun = Instant::now();
     let address = loop {
         if let Ok(address) = std::fs::read_to_string(state.join("address")) {
@@ -238,4 +241,29 @@ fn who_gives_up_or_is_stopped_says_goodbye() {
     assert_eq!(stopped.wait().expect("it ends").code(), Some(130));
     let log = logged("a client has left", 2);
     assert!(!log.contains("silent"), "{log}");
+}
+
+#[test]
+fn a_coordinator_logs_to_a_file_and_draws_where_its_time_went() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (log, profile) = (folder.path().join("log"), folder.path().join("profile.svg"));
+    let (log_text, profile_text) = (log.to_str().expect("text"), profile.to_str().expect("text"));
+    let state = folder.path().join("state");
+    let arguments = ["serve", "--bind", "127.0.0.1:0", "--log-file", log_text, "--profile", profile_text];
+    let mut command = command(&state, &arguments);
+    command.env("FRAMELANE_LOG", "info").stderr(Stdio::piped());
+    let (mut serving, _) = started(&state, command);
+    good(&state, &["stop"], "");
+    assert!(serving.0.wait().expect("it ends").success());
+    let said = std::io::read_to_string(serving.0.stderr.take().expect("piped")).expect("text");
+    assert_eq!(said, "", "all of it is in the file");
+    assert!(std::fs::read_to_string(&log).expect("the log").contains("an operator asked to stop"));
+    assert!(std::fs::read_to_string(&profile).expect("the graph").starts_with("<svg"));
+
+    let nowhere = run(&state, &["list", "--log-file", "no/such/folder/log"], "");
+    assert!(!nowhere.status.success());
+    assert!(
+        String::from_utf8_lossy(&nowhere.stderr).contains("--log-file no/such/folder/log"),
+        "{nowhere:?}"
+    );
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use worker::kit::{Log, Profile};
+use program::{Log, Profile};
 
 /// A real-time video ML streaming server: live video in, annotated live video out.
 #[derive(Parser)]

@@ -13,12 +13,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("framelane-queue", &[]),
     ("framelane-picture", &[]),
     ("framelane-web", &[]),
+    ("framelane-program", &[]),
     ("framelane-wire", &["framelane-queue"]),
     ("framelane-media", &["framelane-picture"]),
-    ("framelane-dispatch", &["framelane-queue", "framelane-wire"]),
+    ("framelane-dispatch", &["framelane-queue", "framelane-wire", "framelane-program"]),
     ("framelane-models", &["framelane-wire", "framelane-picture"]),
     // Of the queue the ids alone, as in the wire: a worker orders nothing.
-    ("framelane-worker", &["framelane-wire", "framelane-models", "framelane-queue"]),
+    ("framelane-worker", &["framelane-wire", "framelane-models", "framelane-queue", "framelane-program"]),
     // Examples of tasks: what a user's own crate needs, and no more.
     ("edges", FOR_A_TASK),
     ("wordcount", FOR_A_TASK),
@@ -32,16 +33,19 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "framelane-media",
             "framelane-models",
             "framelane-picture",
+            "framelane-program",
             "framelane-queue",
             "framelane-web",
             "framelane-wire",
-            "framelane-worker",
         ],
     ),
 ];
 
 /// What a crate with a task of its own is made of.
 const FOR_A_TASK: &[&str] = &["framelane-dispatch", "framelane-queue", "framelane-wire", "framelane-worker"];
+
+/// What comes with those, and its author need not know of.
+const WITH_A_TASK: &str = "framelane-program";
 
 /// The examples of tasks, and what each has of the heavy dependencies.
 const TASKS: &[(&str, &[&str])] = &[("edges", &["opencv", "opencv-binding-generator"]), ("wordcount", &[])];
@@ -64,8 +68,8 @@ const HOME: &[(&str, &str)] = &[
     ("redis", "framelane-wire"),
     ("lapin", "framelane-wire"),
     ("pyo3", "framelane-python"),
-    ("pprof", "framelane-worker"),
-    ("tracing-appender", "framelane-worker"),
+    ("pprof", "framelane-program"),
+    ("tracing-appender", "framelane-program"),
     ("warp", "framelane-web"),
     ("jpeg", "framelane-models"),
     ("zune", "framelane-models"),
@@ -158,9 +162,10 @@ fn a_task_of_ones_own_needs_no_video_and_no_models() {
         let built = tree(example);
         assert!(FOR_A_TASK.iter().all(|ours| built.contains(*ours)), "{example}: {built:?}");
         let ours = built.iter().filter(|name| name.starts_with("framelane-"));
-        let wrong: Vec<_> = ours.filter(|name| !FOR_A_TASK.contains(&name.as_str())).collect();
+        let may_be = |name: &str| FOR_A_TASK.contains(&name) || name == WITH_A_TASK;
+        let wrong: Vec<_> = ours.filter(|name| !may_be(name)).collect();
         assert!(wrong.is_empty(), "{example} must do without {wrong:?}");
-        let heavy = built.iter().filter(|name| home(name).is_some_and(|home| !FOR_A_TASK.contains(&home)));
+        let heavy = built.iter().filter(|name| home(name).is_some_and(|home| !may_be(home)));
         let wrong: Vec<_> = heavy.filter(|name| !may_have.contains(&name.as_str())).collect();
         assert!(wrong.is_empty(), "{example} must do without {wrong:?}");
     }

@@ -29,8 +29,6 @@
 mod args;
 #[cfg(any(feature = "redis", feature = "amqp"))]
 mod brokers;
-mod log;
-mod profile;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -45,8 +43,7 @@ use crate::identity::{Papers, Seat, SeatError, Token};
 use crate::{Host, Registry, host, node, signals, watchdog};
 
 pub use args::Args;
-pub use log::{Log, LogError, Logging};
-pub use profile::{Profile, ProfileError, Profiling};
+pub use program::{Log, LogError, Logging, Profile, ProfileError, Profiling};
 
 /// Ended since the server does not let this worker in, and a person must give it another token: to be
 /// started again would not help. As `EX_NOPERM` of sysexits.h.
@@ -113,7 +110,7 @@ impl Program {
         match self.runtime(open) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
-                eprintln!("{}: {}", program(), chain(&error));
+                eprintln!("{}: {}", own_name(), chain(&error));
                 ExitCode::from(error.code())
             }
         }
@@ -268,7 +265,7 @@ async fn quiet(host: Arc<Host>) {
 }
 
 /// The name under which this program was started.
-fn program() -> String {
+fn own_name() -> String {
     let path = std::env::args_os().next().map(std::path::PathBuf::from);
     let name = path.as_deref().and_then(|path| path.file_stem());
     name.map_or_else(|| "worker".to_owned(), |name| name.to_string_lossy().into_owned())

@@ -36,13 +36,13 @@ pub mod identity;
 pub mod kit;
 pub mod node;
 mod registry;
-pub mod signals;
 pub mod watchdog;
 #[cfg(feature = "onnx")]
 pub mod zoo;
 
 pub use drive::Drive;
 pub use host::Host;
+pub use program::signals;
 pub use registry::{Registry, RegistryError};
 
 // What a custom task is written with, so that its author needs one crate.

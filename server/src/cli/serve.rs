@@ -42,7 +42,7 @@ impl Serve {
     /// Serves until a signal, or until it is told to stop.
     pub async fn run(self) -> anyhow::Result<()> {
         let config = self.config()?;
-        let stop = worker::signals::stop().context("signals cannot be caught")?;
+        let stop = program::signals::stop().context("signals cannot be caught")?;
         app::serve(config, stop).await
     }
 

@@ -4,8 +4,8 @@ use std::num::{NonZeroU32, NonZeroUsize};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::log::Log;
-use super::profile::Profile;
+use program::{Log, Profile};
+
 use crate::identity::Token;
 use crate::{host, node};
 

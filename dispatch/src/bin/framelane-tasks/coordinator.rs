@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::Args;
 use framelane_dispatch::kit;
+use program::signals;
 use queue::{Key, TaskName};
-use tokio_util::sync::CancellationToken;
 use wire::client::{Ask, operate};
 use wire::identity::Role;
 
@@ -28,8 +29,7 @@ impl Serve {
 }
 
 pub(crate) async fn serve(Serve { serve, tasks }: Serve) -> anyhow::Result<()> {
-    let stop = CancellationToken::new();
-    tokio::spawn(signals(stop.clone()));
+    let stop = signals::stop().context("signals cannot be caught")?;
     // It knows no task, so there is nothing that threads of its own could do.
     let keys = tasks.into_iter().map(Key::task);
     match serve.run(None, keys, stop).await {
@@ -37,34 +37,6 @@ pub(crate) async fn serve(Serve { serve, tasks }: Serve) -> anyhow::Result<()> {
             anyhow::bail!("--redis and --amqp: name what their workers do with --task NAME")
         }
         served => Ok(served?),
-    }
-}
-
-/// The first signal stops, a second one exits at once.
-async fn signals(stop: CancellationToken) {
-    signal().await;
-    stop.cancel();
-    signal().await;
-    tracing::warn!("a second signal: exiting at once");
-    std::process::exit(130);
-}
-
-/// The next signal to stop.
-pub(crate) async fn signal() {
-    #[cfg(unix)]
-    {
-        use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminate) = signal(SignalKind::terminate()) {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = tokio::signal::ctrl_c() => {}
-            }
-            return;
-        }
-    }
-    // Without signals there is nothing to wait for.
-    if tokio::signal::ctrl_c().await.is_err() {
-        std::future::pending::<()>().await;
     }
 }
 

@@ -5,13 +5,14 @@ mod people;
 mod submit;
 
 use std::fmt::Display;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use framelane_dispatch::kit::State;
+use program::{Log, Profile};
 use tokio::runtime::{Builder, Runtime};
 use wire::chain;
 use wire::client::Seat;
@@ -27,9 +28,10 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 struct Cli {
     #[command(subcommand)]
     command: Command,
-    /// What to log: `info`, `debug`, or a filter such as `framelane_dispatch=debug,info`.
-    #[arg(long, env = "FRAMELANE_LOG", default_value = "info", value_name = "FILTER", global = true)]
-    log: String,
+    #[command(flatten)]
+    log: Log,
+    #[command(flatten)]
+    profile: Profile,
 }
 
 #[derive(Debug, Subcommand)]
@@ -113,13 +115,7 @@ fn main() -> ExitCode {
         Command::Serve(serve) if serve.polls() => Builder::new_current_thread().enable_all().build(),
         _ => Runtime::new(),
     };
-    let done = runtime.context("no runtime").and_then(|runtime| {
-        let done = runtime.block_on(run(cli));
-        // One of its threads may still wait for a line of the standard input.
-        runtime.shutdown_background();
-        done
-    });
-    match done {
+    match begun(cli, runtime) {
         Ok(code) => code,
         Err(error) => {
             eprintln!("framelane-tasks: {}", chain(error.as_ref()));
@@ -128,12 +124,20 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&cli.log).context("--log")?;
-    // Answers go to the standard output, so this does not.
-    let ansi = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(ansi).init();
-    match cli.command {
+fn begun(cli: Cli, runtime: std::io::Result<Runtime>) -> anyhow::Result<ExitCode> {
+    // Answers go to the standard output, which the log leaves alone.
+    let _logging = cli.log.start()?;
+    let profiling = cli.profile.start()?;
+    let runtime = runtime.context("no runtime")?;
+    let done = runtime.block_on(run(cli.command));
+    // One of its threads may still wait for a line of the standard input.
+    runtime.shutdown_background();
+    profiling.finish()?;
+    done
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Serve(serve) => coordinator::serve(serve).await?,
         Command::Token(token) => token.run()?,
         Command::List(state) => people::list(&state.folder)?,

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use program::signals::Signals;
 use queue::{Key, TaskName};
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
@@ -16,7 +17,6 @@ use wire::client::{Config, Id, Raw, RawAnswers, Unanswered, Wishes};
 use wire::identity::Role;
 use wire::{Cbor, Message};
 
-use crate::coordinator::signal;
 use crate::{At, say};
 
 /// `submit`.
@@ -98,9 +98,10 @@ impl Submit {
                 (None, lines) => many(&raw, answers, key, lines.unwrap_or(Lines::Text)).await,
             }
         };
+        let mut signals = Signals::catch().context("signals cannot be caught")?;
         let done = tokio::select! {
             biased;
-            () = signal() => Ok(ExitCode::from(STOPPED)),
+            _ = signals.next() => Ok(ExitCode::from(STOPPED)),
             done = submitting => done,
         };
         // Else the coordinator would hear nothing, and have its workers go on until it wonders.

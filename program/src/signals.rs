@@ -13,7 +13,7 @@ const CUT_SHORT: i32 = 130;
 /// # Errors
 /// The system does not let the signals be caught.
 pub fn stop() -> io::Result<CancellationToken> {
-    let mut signals = Signals::new()?;
+    let mut signals = Signals::catch()?;
     let stop = CancellationToken::new();
     let first = stop.clone();
     tokio::spawn(async move {
@@ -27,20 +27,27 @@ pub fn stop() -> io::Result<CancellationToken> {
     Ok(stop)
 }
 
+/// These signals one by one, for a program that has nothing to finish.
 #[cfg(unix)]
-struct Signals {
+#[derive(Debug)]
+pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 #[cfg(unix)]
 impl Signals {
-    fn new() -> io::Result<Self> {
+    /// From here on they end the process no more. Must be called within a tokio runtime.
+    ///
+    /// # Errors
+    /// The system does not let them be caught.
+    pub fn catch() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next one and gives its name.
+    pub async fn next(&mut self) -> &'static str {
         tokio::select! {
             _ = self.interrupt.recv() => "Ctrl-C",
             _ = self.terminate.recv() => "SIGTERM",
@@ -48,17 +55,24 @@ impl Signals {
     }
 }
 
+/// These signals one by one, for a program that has nothing to finish.
 #[cfg(not(unix))]
-struct Signals;
+#[derive(Debug)]
+pub struct Signals;
 
 #[cfg(not(unix))]
 impl Signals {
+    /// From the first [`next`](Self::next) on they end the process no more.
+    ///
+    /// # Errors
+    /// None here.
     #[allow(clippy::unnecessary_wraps, reason = "alike on every system")]
-    fn new() -> io::Result<Self> {
+    pub fn catch() -> io::Result<Self> {
         Ok(Self)
     }
 
-    async fn next(&mut self) -> &'static str {
+    /// Waits for the next one and gives its name.
+    pub async fn next(&mut self) -> &'static str {
         match tokio::signal::ctrl_c().await {
             Ok(()) => "Ctrl-C",
             // It cannot be caught, so none will come.
