@@ -143,10 +143,12 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
     );
     for round in 1..=args.rounds {
         let zmq = python(&args, &args.zmq, &["--window", "8"]).await;
+        let zmq = zmq.and_then(|figures| figure(&figures, "per_s"));
         if let (1, Err(error)) = (round, &zmq) {
             eprintln!("pyzmq is left out ({error:#}): run `scripts/setup bench`");
         }
         let bare = python(&args, &args.pair, &[]).await;
+        let bare = bare.and_then(|figures| Ok((figure(&figures, "per_s")?, figure(&figures, "p50_ms")?)));
         if let (1, Err(error)) = (round, &bare) {
             eprintln!("the bare pair is left out ({error:#}): run `scripts/setup bench`");
         }
@@ -160,12 +162,10 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         runs.shm_cpu_us.push(cpu * MEGA);
         runs.shm_p50_ms.push(p50);
         if let Ok(zmq) = zmq {
-            let zmq = figure(&zmq, "per_s")?;
             runs.zmq_per_s.push(zmq);
             runs.shm_zmq_ratio.push(ours / zmq);
         }
-        if let Ok(bare) = bare {
-            let (bare, bare_p50) = (figure(&bare, "per_s")?, figure(&bare, "p50_ms")?);
+        if let Ok((bare, bare_p50)) = bare {
             runs.shm_bare_per_s.push(bare);
             runs.shm_bare_ratio.push(ours / bare);
             runs.shm_bare_p50_ms.push(bare_p50);

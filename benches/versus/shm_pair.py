@@ -3,7 +3,8 @@
 No queue, no check, no second body on its way to a worker: it is what a hand-made pair can do. The worker works on the
 block itself, without a copy of its own.
 
-One JSON line: per_s, and p50_ms of bodies that go one at a time, each to the next worker. Every answer is compared with what it should be.
+One JSON line: per_s, and p50_ms of bodies that go one at a time, each to the next worker. Every answer is compared with
+what it should be.
 """
 import argparse
 import json

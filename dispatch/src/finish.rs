@@ -26,8 +26,8 @@ pub struct Done<P: Prepare> {
     pub timings: Timings,
 }
 
-/// An item as the queue held it. A lane that has let go of it a moment too late may still look at it, so it can be
-/// read and kept at once, and had by value where nobody else does. Cloning is a reference count.
+/// An item as the queue held it. Cloning is a reference count. A lane that has not let go of it yet may still look at
+/// it, so it comes by value only where it can be cloned. As long as it is kept, so is the flow's [`Prepare`].
 pub struct Held<P: Prepare>(pub(crate) Arc<Asked<P>>);
 
 impl<P: Prepare> Held<P> {

@@ -95,6 +95,8 @@ async fn places_leave_in_order_whatever_order_answers_come_in() {
     for number in 0..8 {
         let done = outlet.next().await.expect("a place");
         assert_eq!((*done.item, done.answer), (number, Some(Cbor(2 * number))));
+        let shared = done.item.clone();
+        assert_eq!((done.item.unwrap_or_clone(), shared.unwrap_or_clone()), (number, number));
     }
     inlet.close();
     assert!(outlet.next().await.is_none());

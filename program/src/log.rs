@@ -11,7 +11,7 @@ use tracing_subscriber::EnvFilter;
 /// What to log and where to, for a program's command line.
 #[derive(Debug, Clone, clap::Args)]
 pub struct Log {
-    /// What to log: `info`, `debug`, or a filter such as `framelane_worker=debug,info`.
+    /// What to log: `info`, `debug`, or a filter such as `framelane_wire=debug,info`.
     #[arg(
         long = "log",
         env = "FRAMELANE_LOG",

@@ -271,6 +271,7 @@ mod tests {
     fn keys_survive_a_message() {
         let key = Key::model(TaskName::new("detect").unwrap(), ModelHash([7; 32]));
         let text = serde_json::to_string(&key).unwrap();
+        assert_eq!(text, format!(r#"{{"task":"detect","model":"{}"}}"#, "07".repeat(32)));
         assert_eq!(serde_json::from_str::<Key>(&text).unwrap(), key);
         assert!(serde_json::from_str::<TaskName>("\"NO\"").is_err());
     }

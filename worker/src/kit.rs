@@ -131,8 +131,9 @@ impl Program {
             let stop = signals::stop().map_err(system("signals cannot be caught"))?;
             self.run_driving(open, stop, wheel).await
         });
-        profiling.finish()?;
-        done
+        let profiled = profiling.finish();
+        done?;
+        Ok(profiled?)
     }
 
     /// As [`main`](Self::main), in the caller's runtime and until `stop`; a job that hangs ends the process.

@@ -132,8 +132,10 @@ fn begun(cli: Cli, runtime: std::io::Result<Runtime>) -> anyhow::Result<ExitCode
     let done = runtime.block_on(run(cli.command));
     // One of its threads may still wait for a line of the standard input.
     runtime.shutdown_background();
-    profiling.finish()?;
-    done
+    let profiled = profiling.finish();
+    let code = done?;
+    profiled?;
+    Ok(code)
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
