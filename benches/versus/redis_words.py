@@ -14,8 +14,8 @@ AT_ONCE = 64
 
 
 def work(port, batch):
-    """Counts until it is told to stop."""
-    server = redis.Redis(port=port)
+    """Counts until it is told to stop, however long that is."""
+    server = redis.Redis(port=port, socket_timeout=None)
     while True:
         _, task = server.brpop("q")
         tasks = [task] + ((server.rpop("q", AT_ONCE) or []) if batch else [])
@@ -31,7 +31,7 @@ def work(port, batch):
 
 class Rival:
     def __init__(self, port, batch):
-        self.server, self.batch = redis.Redis(port=port), batch
+        self.server, self.batch = redis.Redis(port=port, socket_timeout=None), batch
 
     def rate(self, seconds, word):
         total, sent, done = collections.Counter(), 0, 0
