@@ -16,7 +16,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(120);
 /// It ends what it started.
 const ENDS_WITHIN: Duration = Duration::from_secs(30);
 
-/// A running script. Dropping it kills it alone; [`end`](Self::end) lets it end what it started.
+/// A running script. It ends what it started when nobody can ask it any more, so dropping it does not kill it;
+/// [`end`](Self::end) waits for that.
 pub struct Rival {
     process: Child,
     stdin: ChildStdin,
@@ -36,7 +37,6 @@ impl Rival {
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("cannot start {}", command.as_std().get_program().display()))?;
         let stdin = process.stdin.take().context("its standard input")?;

@@ -81,11 +81,18 @@ async fn a_promise_that_is_broken_is_named_and_fails_the_run() {
     }
 }
 
-/// Processes that this one started and that still run, as the kernel knows them.
+/// Processes that this one started and that still run, as the kernel knows them. Not those that are no program of
+/// ours yet: a copy of this one, or `setpriv`, does not yet end with who started it.
 fn children(of: u32) -> Vec<u32> {
+    let words_of_parent = std::fs::read_to_string(format!("/proc/{of}/cmdline")).expect("it runs");
     let processes = std::fs::read_dir("/proc").expect("Linux").flatten();
     let pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == of)).collect()
+    let words = |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let ours = |pid| {
+        let words = words(pid);
+        !words.is_empty() && !words.starts_with("setpriv\0") && words != words_of_parent
+    };
+    pids.filter(|pid| stat(*pid).is_some_and(|(_, parent)| parent == of) && ours(*pid)).collect()
 }
 
 /// State and parent of a process.
