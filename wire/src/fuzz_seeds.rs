@@ -38,7 +38,8 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
         job: Bytes::from_static(b"\xf6"),
         place: None,
     };
-    let next = JobHead { key: None, place: Some(Place { at: 4096, len: 20_000 }), ..job.clone() };
+    let next = JobHead { key: None, place: Some(Place { at: 4096, len: 20_000, laid: None }), ..job.clone() };
+    let early = JobHead { place: Some(Place { at: 0, len: 300_000, laid: Some(300_000) }), ..job.clone() };
     let ok = AnswerResult::Ok(Bytes::from_static(b"\x80"));
     let answer = AnswerHead { ticket, result: ok, timings: Default::default() };
     let bad = AnswerHead { result: AnswerResult::Bad("é".into()), ..answer.clone() };
@@ -74,6 +75,7 @@ pub(crate) fn seeds(scratch: &Path) -> Vec<Seed> {
         ("control", "drain", framed(&Control::Drain)),
         ("job", "whole", cbor(&job)),
         ("job", "framed", framed(&job)),
+        ("job", "early", framed(&early)),
         ("job", "several", [framed(&job), framed(&next)].concat()),
         ("answer", "ok", cbor(&answer)),
         ("answer", "bad", cbor(&bad)),

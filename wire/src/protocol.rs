@@ -35,7 +35,10 @@
 //! anything else ends the connection. Then, as its first message after the greeting and whatever came of
 //! it, the worker says [`Taken`] on the control stream. If it has the memory, a [`JobHead`] may name a
 //! [`Place`] there, and the body of its message is empty. The worker copies such a body before it looks
-//! at it, and never writes to the file; the server reuses the place when the ticket is over. What does not
+//! at it, and never writes to the file; the server reuses the place when the ticket is over. A place may be named
+//! while the body is still being laid: then it says where the file has the number of bytes that are laid, as an
+//! aligned `u64` of the host, which only grows; the job is alone on its stream, and all of its body is laid when
+//! the stream ends. What does not
 //! fit is sent on the stream as ever, and so are all answers. `memory/mod.rs` says why it is so.
 //!
 //! **Practice.** To a worker that named [`practice::ABILITY`] a server may send jobs that do nothing, one at a time: a
@@ -142,13 +145,16 @@ pub struct Taken {
     pub memory: bool,
 }
 
-/// Where a body lies in shared memory.
+/// Where a body lies in shared memory, or is being laid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Place {
     /// Bytes from the beginning of the file.
     pub at: u64,
     /// Bytes of the body.
     pub len: u32,
+    /// Where the file says, in eight bytes, how many bytes of the body are laid. Absent: all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub laid: Option<u64>,
 }
 
 /// A message on the control stream, after the greeting.

@@ -123,6 +123,11 @@ impl<R: Chunks> FrameReader<R> {
         Ok(Some(Incoming { head: decode_cbor(&head)?, body: lengths.body }))
     }
 
+    /// Waits for what comes next; true if that is the end of the stream.
+    pub(crate) async fn ends(&mut self) -> Result<bool, ReadError> {
+        Ok(self.left.is_empty() && !self.more().await?)
+    }
+
     /// As [`body`](Self::body), beside the other streams of a connection.
     pub(crate) async fn body_beside(&mut self, len: usize, others: &Reading) -> Result<Bytes, ReadFailed> {
         // What is here already takes no more memory than it has.

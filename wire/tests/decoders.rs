@@ -31,9 +31,9 @@ prop_compose! {
         key in key(),
         budget_left_us: Option<u64>,
         job in bytes(300),
-        place: Option<(u64, u32)>,
+        place: Option<(u64, u32, Option<u64>)>,
     ) -> JobHead {
-        let place = place.map(|(at, len)| Place { at, len });
+        let place = place.map(|(at, len, laid)| Place { at, len, laid });
         JobHead { ticket, key: Some(key), budget_left_us, job, place }
     }
 }

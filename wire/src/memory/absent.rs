@@ -17,15 +17,25 @@ pub(crate) struct Lease(Infallible);
 pub(crate) struct Offer(Infallible);
 #[derive(Debug)]
 pub(crate) struct Window(Infallible);
+#[derive(Debug)]
+pub(crate) struct Taking(Infallible);
 
 impl Arena {
     pub(crate) fn lay(self: &Arc<Self>, _: &[u8]) -> Option<Lease> {
+        match self.0 {}
+    }
+
+    pub(crate) fn begin(self: &Arc<Self>, _: usize) -> Option<Lease> {
         match self.0 {}
     }
 }
 
 impl Lease {
     pub(crate) fn place(&self) -> Place {
+        match self.0 {}
+    }
+
+    pub(crate) fn fill(&self, _: &[u8]) {
         match self.0 {}
     }
 }
@@ -49,7 +59,17 @@ impl Offer {
 }
 
 impl Window {
-    pub(crate) fn take(&self, _: Place) -> Result<Bytes, Infallible> {
+    pub(crate) fn begin(&self, _: Place) -> Result<Taking, Infallible> {
+        match self.0 {}
+    }
+
+    pub(crate) fn take(&self, _: &mut Taking) -> Result<bool, Infallible> {
+        match self.0 {}
+    }
+}
+
+impl Taking {
+    pub(crate) fn body(self) -> Bytes {
         match self.0 {}
     }
 }

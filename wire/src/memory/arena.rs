@@ -2,13 +2,15 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use rustix::fs::{FallocateFlags, fallocate};
-use vm_memory::{MmapRegion, VolatileMemory};
+use vm_memory::{Bytes, MmapRegion, VolatileMemory};
 
 use super::file::{Access, create, map};
 use super::ranges::Ranges;
+use super::{MARK, PIECE};
 use crate::protocol::Place;
 
 /// The file of one connection, and which parts of it are in use.
@@ -48,9 +50,31 @@ impl Arena {
         let len = u32::try_from(body.len()).ok()?;
         let at = self.reserve(len.into())?;
         // From here on, dropping the lease gives the range back.
-        let lease = Lease { arena: Arc::downgrade(self), place: Place { at, len } };
-        self.mapping.get_slice(usize::try_from(at).ok()?, body.len()).ok()?.copy_from(body);
-        Some(lease)
+        let lease = Lease { arena: Arc::downgrade(self), place: Place { at, len, laid: None } };
+        self.write(at, body).then_some(lease)
+    }
+
+    /// Sets a place aside for a body of `len` bytes that is yet to be laid, see [`Lease::fill`].
+    pub(crate) fn begin(self: &Arc<Self>, len: usize) -> Option<Lease> {
+        let len = u32::try_from(len).ok()?;
+        let mark = u64::from(len).checked_next_multiple_of(MARK)?;
+        let at = self.reserve(mark + MARK)?;
+        let place = Place { at, len, laid: Some(at + mark) };
+        let lease = Lease { arena: Arc::downgrade(self), place };
+        // Whatever lay there before must not pass for this body.
+        self.mark(at + mark, 0).then_some(lease)
+    }
+
+    /// Copies bytes to where they have been given room.
+    pub(super) fn write(&self, at: u64, bytes: &[u8]) -> bool {
+        let room = usize::try_from(at).ok().and_then(|at| self.mapping.get_slice(at, bytes.len()).ok());
+        room.map(|room| room.copy_from(bytes)).is_some()
+    }
+
+    /// Says how many bytes of a body are laid, after they are.
+    pub(super) fn mark(&self, at: u64, laid: u64) -> bool {
+        let mark = usize::try_from(at).ok().and_then(|at| self.mapping.get_slice(at, MARK as usize).ok());
+        mark.is_some_and(|mark| mark.store(laid, 0, Ordering::Release).is_ok())
     }
 
     fn reserve(&self, len: u64) -> Option<u64> {
@@ -96,6 +120,18 @@ impl Lease {
     /// Where the body lies.
     pub(crate) fn place(&self) -> Place {
         self.place
+    }
+
+    /// Lays the body that the place was set aside for, piece by piece, and says after each how far it is. Lays
+    /// nothing once the connection has ended.
+    pub(crate) fn fill(&self, body: &[u8]) {
+        let (Some(arena), Some(mark)) = (self.arena.upgrade(), self.place.laid) else { return };
+        let mut laid = 0;
+        for piece in body[..body.len().min(self.place.len as usize)].chunks(PIECE) {
+            arena.write(self.place.at + laid, piece);
+            laid += piece.len() as u64;
+            arena.mark(mark, laid);
+        }
     }
 }
 

@@ -16,10 +16,16 @@ pub(super) struct Buffers(Arc<Mutex<Vec<Vec<u8>>>>);
 
 impl Buffers {
     /// A body of `len` bytes as `write` fills it.
-    pub(super) fn fill(&self, len: usize, write: impl FnOnce(&mut [u8])) -> Bytes {
-        let mut buffer = self.get(len);
-        write(&mut buffer[..len]);
-        Bytes::from_owner(Used { buffer, len, home: Arc::downgrade(&self.0) })
+    #[cfg(test)]
+    fn fill(&self, len: usize, write: impl FnOnce(&mut [u8])) -> Bytes {
+        let mut used = self.take(len);
+        write(used.bytes());
+        used.into()
+    }
+
+    /// Memory for a body of `len` bytes, to be filled; it holds anything before.
+    pub(super) fn take(&self, len: usize) -> Used {
+        Used { buffer: self.get(len), len, home: Arc::downgrade(&self.0) }
     }
 
     /// A buffer of at least `len` bytes, and not of much more: a short body must not hold a long buffer.
@@ -43,10 +49,24 @@ impl Buffers {
     }
 }
 
-struct Used {
+/// A buffer in use, which goes back when this is dropped.
+#[derive(Debug)]
+pub(super) struct Used {
     buffer: Vec<u8>,
     len: usize,
     home: Weak<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Used {
+    pub(super) fn bytes(&mut self) -> &mut [u8] {
+        &mut self.buffer[..self.len]
+    }
+}
+
+impl From<Used> for Bytes {
+    fn from(used: Used) -> Bytes {
+        Bytes::from_owner(used)
+    }
 }
 
 impl AsRef<[u8]> for Used {

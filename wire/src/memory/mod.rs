@@ -19,12 +19,22 @@
 //! - *Change a body under its eyes*: the worker works on a copy of its own, made before anything is read
 //!   of it. The server reads nothing at all from the file, so nothing that is written there can reach it.
 //! - *See or spoil another's bodies*: each connection has a file of its own.
+//! - *Keep it waiting*: who takes a body that is still being laid looks at how far it is, and otherwise waits for
+//!   the end of its stream as for any other bytes, within the same bounds ([`Reading`](crate::under_way::Reading)).
 //! - *Leave something behind*: the file has no name. Each end lets go of it with the connection, and the
 //!   system takes it back when both have, also from a process that was killed.
 //!
 //! Both ends map the file, and `vm-memory`, made for memory that a guest may change at any moment, copies:
 //! no reference into the mapping exists anywhere. A page is set aside by the server before it is first
 //! written ([`Arena`]), so that a system without memory sends bodies back to the stream and ends nobody.
+//!
+//! # One end copies while the other one does
+//! A worker that has nothing else to do would wait for the server's copy, and then make its own. So its job is
+//! announced first: the server sends the head, then lays the body piece by piece and says in the file, behind the
+//! body, how many bytes are laid ([`Place::laid`](crate::protocol::Place::laid)). The worker takes what is there; it
+//! has most of it when the last piece is laid. The end of the stream, which comes once all is laid, wakes one that
+//! found too little: it never polls. This takes a quarter to a third off the time that one body of 1.2 MB takes there
+//! and back, and costs a datagram more; so bodies for a worker that is busy are laid first and announced then.
 //!
 //! # Why one reused file, and two copies
 //! Measured for 1.2 MB on two virtual processors, in microseconds of processor time (a nested virtual
@@ -61,13 +71,23 @@ mod tests;
 mod window;
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use absent::{Arena, Lease, Offer, Window, accept};
+pub(crate) use absent::{Arena, Lease, Offer, Taking, Window, accept};
 #[cfg(target_os = "linux")]
-pub(crate) use {arena::Arena, arena::Lease, offer::Offer, offer::accept, window::Window};
+pub(crate) use {arena::Arena, arena::Lease, offer::Offer, offer::accept, window::Taking, window::Window};
 
 /// Bodies from this length on are laid into shared memory. A shorter one is quicker on the stream, where
 /// it fits into a packet or two with its head and may share the stream with others.
 pub(crate) const FROM: usize = 16 << 10;
+
+/// A body of at least so many bytes whose worker has nothing else to do is announced before it is laid, so that
+/// one end copies while the other one does.
+pub(crate) const EARLY: usize = 256 << 10;
+
+/// How much of such a body is laid, or taken, at a time.
+pub(crate) const PIECE: usize = 128 << 10;
+
+/// Bytes of the number that says how many bytes of such a body are laid, and what its place is a multiple of.
+pub(crate) const MARK: u64 = 8;
 
 /// What a size is a multiple of.
 pub(crate) const PAGE: u64 = 4096;

@@ -5,13 +5,14 @@ use std::io::Read;
 use std::os::fd::AsFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
-use super::{NotShared, Offer, PAGE, Window, accept};
+use super::{Arena, NotShared, Offer, PAGE, PIECE, Window, accept};
 use crate::protocol::{MemoryOffer, Place};
 
 const SIZE: u64 = 64 * PAGE;
@@ -35,20 +36,27 @@ fn turned_away(mut stream: UnixStream) -> bool {
     }
 }
 
+fn place(at: u64, len: u32) -> Place {
+    Place { at, len, laid: None }
+}
+
+/// All of a body that is there.
+fn take(window: &Window, place: Place) -> Bytes {
+    let mut taking = window.begin(place).unwrap();
+    assert!(window.take(&mut taking).unwrap());
+    taking.body()
+}
+
 #[tokio::test]
 async fn bodies_arrive_and_places_are_used_again() {
-    let offer = Offer::new(SIZE).unwrap();
-    let told = offer.told();
-    let (handed, window) = soon(async { tokio::join!(offer.hand_over(|_| ()), accept(&told)) }).await;
-    handed.unwrap();
-    let (arena, window) = (offer.arena(), window.unwrap());
+    let (arena, window) = shared(SIZE).await;
     let bodies = [vec![1; 20_000], (0..100_000u32).map(|n| n as u8).collect(), vec![3; PAGE as usize]];
     let leases: Vec<_> = bodies.iter().map(|body| arena.lay(body).unwrap()).collect();
     for (lease, body) in leases.iter().zip(&bodies) {
-        assert_eq!(window.take(lease.place()).unwrap(), body);
+        assert_eq!(take(&window, lease.place()), body);
     }
     // The worker's copy stays as it is, whatever is laid there next.
-    let copy = window.take(leases[0].place()).unwrap();
+    let copy = take(&window, leases[0].place());
     let at = leases[0].place().at;
     drop(leases);
     let next = arena.lay(&[9; 20_000]).unwrap();
@@ -59,21 +67,65 @@ async fn bodies_arrive_and_places_are_used_again() {
     assert!(arena.lay(&vec![0; SIZE as usize]).is_none(), "there is no room");
     drop(next);
     assert!(arena.lay(&vec![0; SIZE as usize + 1]).is_none(), "nor ever for this");
-    assert_eq!(
-        window.take(arena.lay(&vec![7; SIZE as usize]).unwrap().place()).unwrap(),
-        vec![7; SIZE as usize]
-    );
+    assert_eq!(take(&window, arena.lay(&vec![7; SIZE as usize]).unwrap().place()), vec![7; SIZE as usize]);
     assert_eq!(arena.backed(), SIZE);
+}
+
+/// Both ends of a file.
+async fn shared(size: u64) -> (Arc<Arena>, Window) {
+    let offer = Offer::new(size).unwrap();
+    let told = offer.told();
+    let (handed, window) = soon(async { tokio::join!(offer.hand_over(|_| ()), accept(&told)) }).await;
+    handed.unwrap();
+    (offer.arena(), window.unwrap())
+}
+
+#[tokio::test]
+async fn a_body_is_taken_while_it_is_laid() {
+    const LEN: usize = 3 * PIECE + 1001;
+    let (arena, window) = shared(2 * LEN as u64 / PAGE * PAGE).await;
+    let body: Vec<_> = (0..LEN).map(|n| (n % 251) as u8).collect();
+    for _ in 0..2 {
+        let lease = arena.begin(LEN).unwrap();
+        let Place { at, laid: Some(mark), .. } = lease.place() else { panic!("{:?}", lease.place()) };
+        let mut taking = window.begin(lease.place()).unwrap();
+        assert!(!window.take(&mut taking).unwrap(), "what lay there before does not pass for it");
+        assert!(arena.write(at, &body[..2 * PIECE]) && arena.mark(mark, 2 * PIECE as u64));
+        assert!(!window.take(&mut taking).unwrap());
+        // What is changed behind it is not seen, and small steps are not taken.
+        assert!(arena.write(at, &vec![255; 2 * PIECE + 9]) && arena.mark(mark, 2 * PIECE as u64 + 9));
+        assert!(!window.take(&mut taking).unwrap());
+        assert!(arena.mark(mark, 1), "nor is a step back");
+        assert!(!window.take(&mut taking).unwrap());
+        lease.fill(&body);
+        assert!(window.take(&mut taking).unwrap());
+        assert_eq!(taking.body(), body);
+    }
+    assert_eq!(arena.used(), 0);
+    // Whole before the worker looks for the first time.
+    let lease = arena.begin(LEN).unwrap();
+    lease.fill(&body);
+    assert_eq!(take(&window, lease.place()), body);
+    // A length of no more than that is believed, and no mark outside of the file.
+    let Place { laid: Some(mark), .. } = lease.place() else { panic!("{:?}", lease.place()) };
+    assert!(arena.mark(mark, u64::MAX));
+    assert_eq!(take(&window, lease.place()), body);
+    for mark in [2 * LEN as u64 / PAGE * PAGE - 7, 4, u64::MAX, u64::MAX - 7] {
+        let mut taking = window.begin(Place { laid: Some(mark), ..lease.place() }).unwrap();
+        assert!(window.take(&mut taking).is_err(), "{mark}");
+    }
+    drop(arena);
+    lease.fill(&body);
 }
 
 #[tokio::test]
 async fn no_place_outside_of_the_file_is_read() {
     let window = Window::open(super::file::create(SIZE).unwrap(), SIZE).unwrap();
-    assert!(window.take(Place { at: SIZE - 1, len: 1 }).is_ok());
+    assert!(window.begin(place(SIZE - 1, 1)).is_ok());
     for (at, len) in
         [(SIZE, 1), (SIZE - 1, 2), (0, SIZE as u32 + 1), (u64::MAX, 1), (1, u32::MAX), (u64::MAX, u32::MAX)]
     {
-        assert!(window.take(Place { at, len }).is_err(), "{len} bytes at {at}");
+        assert!(window.begin(place(at, len)).is_err(), "{len} bytes at {at}");
     }
 }
 
@@ -109,7 +161,7 @@ async fn who_does_not_know_the_secret_gets_nothing() {
     // And the one that knows it still gets in.
     let window = soon(accept(&told)).await.unwrap();
     let arena = soon(handing).await.unwrap();
-    assert_eq!(window.take(arena.lay(&[5; 20_000]).unwrap().place()).unwrap(), vec![5; 20_000]);
+    assert_eq!(take(&window, arena.lay(&[5; 20_000]).unwrap().place()), vec![5; 20_000]);
     // Once: the socket is gone with the offer.
     assert!(matches!(soon(accept(&told)).await, Err(NotShared::Unreachable(_))));
 }

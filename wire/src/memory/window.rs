@@ -2,13 +2,14 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use vm_memory::{MmapRegion, VolatileMemory};
+use vm_memory::{Bytes as _, MmapRegion, VolatileMemory};
 
-use super::NotShared;
-use super::buffers::Buffers;
+use super::buffers::{Buffers, Used};
 use super::file::{Access, check, map, sensible};
+use super::{MARK, NotShared, PIECE};
 use crate::protocol::Place;
 
 /// The server's file, as the worker sees it: it can be read, within its size, by copying.
@@ -19,12 +20,20 @@ pub(crate) struct Window {
 }
 
 /// A place that is not in the file.
-#[derive(Debug, thiserror::Error)]
-#[error("it names {len} bytes at {at} of the {size} bytes of memory that it shares")]
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("it names {place:?} in the {size} bytes of memory that it shares")]
 pub(crate) struct Outside {
-    len: u32,
-    at: u64,
+    place: Place,
     size: usize,
+}
+
+/// A body that is being copied out.
+#[derive(Debug)]
+pub(crate) struct Taking {
+    place: Place,
+    /// So many bytes of it are in the buffer.
+    done: usize,
+    buffer: Used,
 }
 
 impl Window {
@@ -38,17 +47,50 @@ impl Window {
         Ok(Self { mapping, buffers: Buffers::default() })
     }
 
-    /// Copies a body out. The caller has checked its length against its limits.
-    pub(crate) fn take(&self, place: Place) -> Result<Bytes, Outside> {
-        let Place { at, len } = place;
-        let outside = || Outside { len, at, size: self.mapping.size() };
-        let begin = usize::try_from(at).map_err(|_| outside())?;
-        let count = usize::try_from(len).map_err(|_| outside())?;
-        let source = self.mapping.get_slice(begin, count).map_err(|_| outside())?;
-        Ok(self.buffers.fill(count, |buffer| {
+    /// Begins to copy a body out. The caller has checked its length against its limits.
+    pub(crate) fn begin(&self, place: Place) -> Result<Taking, Outside> {
+        let outside = || Outside { place, size: self.mapping.size() };
+        let at = usize::try_from(place.at).map_err(|_| outside())?;
+        let len = usize::try_from(place.len).map_err(|_| outside())?;
+        self.mapping.get_slice(at, len).map_err(|_| outside())?;
+        Ok(Taking { place, done: 0, buffer: self.buffers.take(len) })
+    }
+
+    /// Copies what has been laid of it and is worth it; true once that is all.
+    pub(crate) fn take(&self, taking: &mut Taking) -> Result<bool, Outside> {
+        let outside = Outside { place: taking.place, size: self.mapping.size() };
+        let len = taking.place.len as usize;
+        loop {
+            let laid = self.laid(taking.place).ok_or(outside)?;
+            // Small steps would keep the caller busy for as long as a server likes.
+            if laid < len && laid < taking.done.saturating_add(PIECE) {
+                return Ok(false);
+            }
+            let at = usize::try_from(taking.place.at).ok().and_then(|at| at.checked_add(taking.done));
+            let room = &mut taking.buffer.bytes()[taking.done..laid];
+            let source = at.and_then(|at| self.mapping.get_slice(at, room.len()).ok()).ok_or(outside)?;
             // All of it: both have the same length.
-            let _ = source.copy_to(buffer);
-        }))
+            let _ = source.copy_to(room);
+            taking.done = laid;
+            if laid == len {
+                return Ok(true);
+            }
+        }
+    }
+
+    /// How many bytes of a body are there, as the server says.
+    fn laid(&self, place: Place) -> Option<usize> {
+        let Some(mark) = place.laid else { return Some(place.len as usize) };
+        let mark = self.mapping.get_slice(usize::try_from(mark).ok()?, MARK as usize).ok()?;
+        let laid: u64 = mark.load(0, Ordering::Acquire).ok()?;
+        Some(laid.min(place.len.into()) as usize)
+    }
+}
+
+impl Taking {
+    /// The body. What was not taken of it is anything.
+    pub(crate) fn body(self) -> Bytes {
+        self.buffer.into()
     }
 }
 

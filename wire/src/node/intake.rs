@@ -12,8 +12,9 @@ use super::link::{Event, Job, Shared};
 use super::outbox::Outbox;
 use crate::close::{CANCELLED, Closed};
 use crate::control::broken;
+use crate::memory::{Taking, Window};
 use crate::process::Unprocessed;
-use crate::protocol::JobHead;
+use crate::protocol::{JobHead, Place};
 use crate::stream::{FrameReader, ReadFailed};
 use crate::task::Message;
 
@@ -70,13 +71,21 @@ impl<'a> Intake<'a> {
         }
         let (arriving, key) = self.begin(&incoming.head)?;
         let body = self.reader.body_beside(incoming.body, &self.shared.reading).await.map_err(unread)?;
-        let body = self.body(&incoming.head, body)?;
+        let body = match incoming.head.place {
+            Some(place) => self.shared_body(&incoming.head, place, body).await?,
+            None => body,
+        };
         let mut whole = vec![Whole::new(arriving, key, incoming.head, body)];
         while whole.len() < TOGETHER
             && let Some((head, body)) = self.reader.here::<JobHead>(limits).map_err(|e| unread(e.into()))?
         {
             let (arriving, key) = self.begin(&head)?;
-            let body = self.body(&head, body)?;
+            if head.place.is_some() {
+                return violated(format!(
+                    "{} has its body in memory, and is not alone on its stream",
+                    head.ticket
+                ));
+            }
             whole.push(Whole::new(arriving, key, head, body));
         }
         Ok(Received::Given(self.give(whole).await))
@@ -84,7 +93,6 @@ impl<'a> Intake<'a> {
 
     /// Notes a job whose head is here.
     fn begin(&mut self, head: &JobHead) -> Result<(Arriving<'a>, Key), End> {
-        let violated = |why: String| Err(End::Broken(Closed::Violation(why)));
         let ticket = head.ticket;
         if self.shared.table.len() >= self.shared.most_held() {
             return violated("it hands out far more than the credit".into());
@@ -101,16 +109,37 @@ impl<'a> Intake<'a> {
         Ok((Arriving { shared: self.shared, ticket, given: false }, key))
     }
 
-    /// The body of a job: what the stream brought, or what lies in shared memory instead.
-    fn body(&self, head: &JobHead, on_stream: Bytes) -> Result<Bytes, End> {
-        let violated = |why: String| Err(End::Broken(Closed::Violation(why)));
-        let Some(place) = head.place else { return Ok(on_stream) };
+    /// The body of a job that is in shared memory, or is being laid there.
+    async fn shared_body(&mut self, head: &JobHead, place: Place, on_stream: Bytes) -> Result<Bytes, End> {
         if !on_stream.is_empty() || place.len as usize > self.shared.limits.body {
             return violated(format!("{} names a body in memory that it cannot have", head.ticket));
         }
+        let mut taking = self.memory(head)?.begin(place).or_else(|e| violated(e.to_string()))?;
+        if !self.take(head, &mut taking)? {
+            // The rest is there when the stream ends, which may take as long as the server likes.
+            let _begun = self.shared.reading.begin(place.len as usize).map_err(|e| unread(e.into()))?;
+            if !self.reader.ends().await.map_err(|e| unread(e.into()))? {
+                return violated(format!("something follows {}, whose body is not laid yet", head.ticket));
+            }
+            if !self.take(head, &mut taking)? {
+                return violated(format!(
+                    "the body of {} is not laid, and its stream has ended",
+                    head.ticket
+                ));
+            }
+        }
+        Ok(taking.body())
+    }
+
+    fn take(&self, head: &JobHead, taking: &mut Taking) -> Result<bool, End> {
+        self.memory(head)?.take(taking).or_else(|outside| violated(outside.to_string()))
+    }
+
+    /// The memory that the server shares, not to be kept: it goes with the connection.
+    fn memory(&self, head: &JobHead) -> Result<Arc<Window>, End> {
         match self.shared.memory.upgrade() {
-            Some(memory) => memory.take(place).or_else(|outside| violated(outside.to_string())),
-            // It went with the connection, which another task has ended. Otherwise there never was any.
+            Some(memory) => Ok(memory),
+            // Another task has ended the connection. Otherwise there never was any.
             None if self.shared.connection.close_reason().is_some() => Err(End::Stopped),
             None => violated(format!("{} has its body in memory, and none is shared", head.ticket)),
         }
@@ -168,6 +197,10 @@ impl Drop for Arriving<'_> {
             self.shared.let_go(self.ticket);
         }
     }
+}
+
+fn violated<T>(why: String) -> Result<T, End> {
+    Err(End::Broken(Closed::Violation(why)))
 }
 
 fn unread(error: ReadFailed) -> End {

@@ -13,7 +13,7 @@ use super::peer::{Peer, Shared};
 use super::table::Full;
 use crate::close::{CANCELLED, Closed};
 use crate::framing::{FrameError, Limits};
-use crate::memory;
+use crate::memory::{self, Lease};
 use crate::process::{Timings, Unprocessed};
 use crate::protocol::{AnswerHead, AnswerResult, JobHead, Place, micros};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
@@ -198,12 +198,30 @@ impl Drop for Stream {
     }
 }
 
+/// What became of a body before its head is sent.
+struct Laid {
+    /// Where it is, or will be.
+    place: Option<Place>,
+    /// What goes on the stream.
+    rest: Bytes,
+    /// What is to be laid after the head is sent. The lease is kept until then, even if the worker gives the ticket
+    /// back meanwhile: nobody else's body may come to the place before this one is laid.
+    early: Option<(Arc<Lease>, Bytes)>,
+}
+
+impl Laid {
+    fn nothing(body: Bytes) -> Self {
+        Laid { place: None, rest: body, early: None }
+    }
+}
+
 impl Shared {
     async fn exchange(&self, job: HandOut, message: Message, begun: Instant) -> Result<Answer, HandOutError> {
         let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
         let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
-        let (place, body) = self.lay(&job.ticket, message.body);
-        let room = self.sending.begin(body.len()).await;
+        let Laid { place, rest: body, early } = self.lay(&job.ticket, message.body);
+        let under_way = early.as_ref().map_or(&body, |(_, body)| body).len();
+        let room = self.sending.begin(under_way).await;
         let head = JobHead { place, ..job.head(message.head, begun.elapsed(), Some(job.key.clone())) };
         // What goes another way says nothing about the link.
         let trip = place.is_none().then(|| self.goodput.depart(body.len(), self.connection.rtt()));
@@ -215,6 +233,11 @@ impl Shared {
             }
             // The worker stopped reading: it has an answer all the same, such as "too long".
             Err(WriteFailed::Stream(_)) => {}
+        }
+        if let Some((lease, body)) = early {
+            // The connection's task sends the head first.
+            tokio::task::yield_now().await;
+            lease.fill(&body);
         }
         drop(room);
         let _ = stream.send.finish();
@@ -233,14 +256,19 @@ impl Shared {
         }
     }
 
-    /// Lays a long body into shared memory if there is room; what is left of it goes on the stream.
-    fn lay(&self, ticket: &Ticket, body: Bytes) -> (Option<Place>, Bytes) {
+    /// Lays a long body into shared memory if there is room.
+    fn lay(&self, ticket: &Ticket, body: Bytes) -> Laid {
         let fits = memory::FROM <= body.len() && body.len() <= self.limits.body;
-        let arena = if fits { self.memory.upgrade() } else { None };
-        let Some(lease) = arena.and_then(|arena| arena.lay(&body)) else { return (None, body) };
-        let place = lease.place();
-        self.table.keep(ticket, lease);
-        (Some(place), Bytes::new())
+        let Some(arena) = (if fits { self.memory.upgrade() } else { None }) else {
+            return Laid::nothing(body);
+        };
+        // A worker that is busy gains nothing by hearing of it early.
+        let early = memory::EARLY <= body.len() && self.table.len() == 1;
+        let lease = if early { arena.begin(body.len()) } else { arena.lay(&body) };
+        let Some(lease) = lease.map(Arc::new) else { return Laid::nothing(body) };
+        self.table.keep(ticket, Arc::clone(&lease));
+        let place = Some(lease.place());
+        Laid { place, rest: Bytes::new(), early: early.then_some((lease, body)) }
     }
 
     pub(super) fn violated(&self, what: String) -> HandOutError {

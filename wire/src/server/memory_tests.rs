@@ -77,6 +77,38 @@ async fn who_comes_without_the_secret_is_counted_and_the_worker_has_its_memory_a
     assert_eq!(site.listener.refusals().total(), 3, "and nothing else was");
 }
 
+/// A body that is there.
+fn whole(window: &Window, place: Option<Place>) -> Bytes {
+    let mut taking = window.begin(place.unwrap()).unwrap();
+    assert!(window.take(&mut taking).unwrap());
+    taking.body()
+}
+
+#[tokio::test]
+async fn a_body_for_an_idle_worker_is_announced_before_it_is_laid() {
+    let site = site();
+    let mut worker = offered(&site).await;
+    let window: Window = soon(memory::accept(&worker.offer)).await.unwrap();
+    say(&mut worker.send, true).await;
+    let (peer, _events) = soon(site.listener.accept()).await.unwrap();
+    let body = Bytes::from((0..1_200_000u32).map(|n| n as u8).collect::<Vec<_>>());
+    let message = Message { head: Bytes::from_static(b"\xf6"), body: body.clone() };
+    let (mut held, mut outstanding) = (Vec::new(), Vec::new());
+    for n in 1..=2 {
+        outstanding.push(tokio::spawn(peer.hand_out(job(n), message.clone())));
+        let (send, recv) = soon(worker.connection.accept_bi()).await.unwrap();
+        let mut reader = FrameReader::new(recv);
+        let (head, on_stream) = soon(reader.read::<JobHead>(Limits::default())).await.unwrap().unwrap();
+        assert!(on_stream.is_empty());
+        // The second one would have to wait for the first anyway.
+        assert_eq!(head.place.unwrap().laid.is_some(), n == 1);
+        assert!(soon(reader.ends()).await.unwrap());
+        assert_eq!(whole(&window, head.place), body);
+        held.push((send, reader));
+    }
+    outstanding.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
 #[tokio::test]
 async fn a_body_stays_in_memory_until_its_ticket_is_over() {
     let site = site();
@@ -93,7 +125,7 @@ async fn a_body_stays_in_memory_until_its_ticket_is_over() {
     let (head, on_stream) =
         soon(FrameReader::new(recv).read::<JobHead>(Limits::default())).await.unwrap().unwrap();
     assert!(on_stream.is_empty());
-    assert_eq!(window.take(head.place.unwrap()).unwrap(), body);
+    assert_eq!(whole(&window, head.place), body);
     assert_eq!(used(), 1);
     peer.cancel(job(1).ticket);
     assert_eq!(soon(pending).await.unwrap(), Err(HandOutError::Cancelled));
@@ -206,7 +238,8 @@ async fn a_worker_ends_the_connection_over_long_jobs_that_do_not_end() {
 async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
     let site = site();
     let size = 16 * PAGE;
-    let place = |at, len| Some(Place { at, len });
+    let place = |at, len| Some(Place { at, len, laid: None });
+    let early = |laid| Some(Place { at: 0, len: 20_000, laid: Some(laid) });
     for (shares, place, body) in [
         (false, place(0, 20_000), 0),
         (true, place(size, 1), 0),
@@ -214,6 +247,12 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
         (true, place(u64::MAX, u32::MAX), 0),
         (true, place(u64::MAX, 1), 0),
         (true, place(0, 20_000), 1),
+        (true, early(size), 0),
+        (true, early(size - 7), 0),
+        (true, early(20_001), 0),
+        (true, early(u64::MAX), 0),
+        // Its stream ends, and it is not laid.
+        (true, early(20_000), 0),
     ] {
         let real = memory::Offer::new(size).unwrap();
         let offer = shares.then(|| real.told());
@@ -238,9 +277,65 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
         };
         let (mut send, _answers) = connection.open_bi().await.unwrap();
         write(&mut send, &head, Bytes::from(vec![0; body]), Limits::default()).await.unwrap();
+        let _ = send.finish();
         let closed = soon(jobs.next()).await;
         assert!(matches!(closed, node::Event::Closed(Closed::Violation(_))), "{place:?}: {closed:?}");
         assert_eq!(code(&connection).await, Code::Violation.varint());
         handing.abort();
     }
+}
+
+#[tokio::test]
+async fn a_body_that_is_never_laid_is_let_go_with_its_ticket_or_its_connection() {
+    let site = site();
+    let real = memory::Offer::new(1024 * PAGE).unwrap();
+    let offer = real.told();
+    let handing = tokio::spawn(async move { real.hand_over(|_| ()).await.map(|()| real.arena()) });
+    let (endpoint, rogue) = greeted(&site, Some(offer)).await;
+    let addr = endpoint.local_addr().unwrap().to_string();
+    let server = tokio::spawn(rogue.greet());
+    let config = node::Config::default();
+    let (node, mut jobs) = soon(node::connect(&addr, &site.identity().await, hello(), config)).await.unwrap();
+    let (connection, mut control, recv) = server.await.unwrap();
+    let arena = handing.await.unwrap().unwrap();
+    let lease = arena.begin(1_200_000).unwrap();
+    let mut streams = Vec::new();
+    let mut send_head = async |n| {
+        let HandOut { ticket, key, .. } = job(n);
+        let place = Some(lease.place());
+        let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place };
+        let (mut send, recv) = connection.open_bi().await.unwrap();
+        write(&mut send, &head, Bytes::new(), Limits::default()).await.unwrap();
+        streams.push((send, recv));
+        soon(async {
+            while node.held() == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    };
+    send_head(1).await;
+    let ticket = job(1).ticket;
+    write(&mut control, &Control::Cancel { ticket }, Bytes::new(), Limits::NO_BODY).await.unwrap();
+    let mut controls = FrameReader::new(recv);
+    soon(controls.read::<Hello>(Limits::NO_BODY)).await.unwrap().unwrap();
+    assert!(soon(controls.read::<Taken>(Limits::NO_BODY)).await.unwrap().unwrap().0.memory);
+    loop {
+        let (said, _) = soon(controls.read::<Control>(Limits::NO_BODY)).await.unwrap().unwrap();
+        if said == (Control::Released { ticket }) {
+            break;
+        }
+    }
+    send_head(2).await;
+    // Another one on its stream, before its body is laid.
+    let (send, _) = streams.last_mut().unwrap();
+    let HandOut { ticket, key, .. } = job(3);
+    let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place: None };
+    write(send, &head, Bytes::new(), Limits::default()).await.unwrap();
+    let closed = soon(jobs.next()).await;
+    assert!(
+        matches!(&closed, node::Event::Closed(Closed::Violation(why)) if why.contains("not laid yet")),
+        "{closed:?}"
+    );
+    assert_eq!(code(&connection).await, Code::Violation.varint());
 }

@@ -1,7 +1,7 @@
 //! The hand-outs of one connection that are not over: what bounds them, and who tells them of a cancel.
 
 use std::collections::hash_map::Entry;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use queue::Ticket;
 use rustc_hash::FxHashMap;
@@ -25,7 +25,7 @@ pub(super) struct Table {
 struct Live {
     state: State,
     /// The shared memory that its body is in: the worker may look there until the ticket is over.
-    body: Option<Lease>,
+    body: Option<Arc<Lease>>,
 }
 
 #[derive(Debug)]
@@ -104,7 +104,7 @@ impl Table {
     }
 
     /// Keeps the memory of the hand-out's body until the hand-out is over.
-    pub(super) fn keep(&self, ticket: &Ticket, body: Lease) {
+    pub(super) fn keep(&self, ticket: &Ticket, body: Arc<Lease>) {
         if let Some(live) = self.live().get_mut(ticket) {
             live.body = Some(body);
         }
