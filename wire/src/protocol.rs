@@ -21,7 +21,7 @@
 //! counts. A ticket is outstanding from the hand-out until its answer, its release, or the end of the
 //! connection. QUIC's own limit of streams is only a guard, see [`stream_limit`].
 //!
-//! **Long bodies.** An end has at most 128 MiB of bodies of more than 16 KiB begun and not written on a
+//! **Long bodies.** An end has at most 128 MiB of bodies of more than 16 KiB begun, and not written or laid, on a
 //! connection, or one that is longer; it waits before the first byte of the next. An end that finds more than
 //! twice that and two of the longest bodies announced and not ended ends the connection, so that what is begun
 //! and never ended takes bounded memory.
@@ -34,12 +34,12 @@
 //! the announced size and is sealed against shrinking, growing, and other seals; a worker that gets
 //! anything else ends the connection. Then, as its first message after the greeting and whatever came of
 //! it, the worker says [`Taken`] on the control stream. If it has the memory, a [`JobHead`] may name a
-//! [`Place`] there, and the body of its message is empty. The worker copies such a body before it looks
-//! at it, and never writes to the file; the server reuses the place when the ticket is over. A place may be named
-//! while the body is still being laid: then it says where the file has the number of bytes that are laid, as an
-//! aligned `u64` of the host, which only grows; the job is alone on its stream, and all of its body is laid when
-//! the stream ends. What does not
-//! fit is sent on the stream as ever, and so are all answers. `memory/mod.rs` says why it is so.
+//! [`Place`] there; the body of its message is empty, and the job is alone on its stream. The worker copies such a
+//! body before it looks at it, and never writes to the file; the server reuses the place when the ticket is over. A
+//! place may be named while its body, of more than 16 KiB, is still being laid: then it says where the file has the
+//! number of bytes that are, which only grows, and all of them are when the stream ends. Until then it counts as
+//! a body that is begun. What does not fit is sent on the stream as ever, and so are all answers. `memory/mod.rs` says
+//! why it is so.
 //!
 //! **Practice.** To a worker that named [`practice::ABILITY`] a server may send jobs that do nothing, one at a time: a
 //! stream as for a hand-out, with the key and the ticket of [`practice`], an empty job and no body. The worker
@@ -77,8 +77,9 @@ pub const MAX_NAME: usize = 64;
 /// The most keys that a worker can name. It also follows from the limit of heads.
 pub const MAX_KEYS: usize = 1024;
 
-/// The ability to take bodies out of shared memory.
-pub const SHARED_MEMORY: &str = "shared-memory";
+/// The ability to take bodies out of shared memory. Another meaning of [`Place`] is another name: an end that knows
+/// the old one must not take what is not there.
+pub const SHARED_MEMORY: &str = "shared-memory-2";
 
 /// The most credit that a worker makes room for, whatever it asks for: QUIC sets each allowed stream up
 /// beforehand, so a huge number would take this end's own memory.
@@ -152,7 +153,8 @@ pub struct Place {
     pub at: u64,
     /// Bytes of the body.
     pub len: u32,
-    /// Where the file says, in eight bytes, how many bytes of the body are laid. Absent: all of them.
+    /// Where the file says how many bytes of the body are laid: a `u32` of the host, at a multiple of four. Absent:
+    /// all of them are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub laid: Option<u64>,
 }

@@ -267,6 +267,46 @@ async fn a_worker_of_another_user_works_over_quic() {
 }
 
 #[tokio::test]
+async fn bodies_that_are_announced_before_they_are_laid_arrive_whole() {
+    let _alone = ALONE.lock().await;
+    let site = Site::new(Config::default());
+    let _worker = start(&site);
+    let (peer, mut events) = accept(&site).await;
+    assert!(peer.shares_memory());
+    const KIB: usize = 1 << 10;
+    let long = long();
+    for (n, len) in
+        [256 * KIB - 1, 256 * KIB, 256 * KIB + 1, 384 * KIB, 384 * KIB + 1, 700_001, 1_228_800, 30_000_003]
+            .into_iter()
+            .enumerate()
+    {
+        // One at a time, and none is like the one before, in whose place it comes.
+        let message = Message { head: Bytes::from_static(&[0xf6]), body: long.slice(n..n + len) };
+        assert_eq!(soon(peer.hand_out(job(n as u64), message.clone())).await.unwrap().result, Ok(message));
+    }
+    // Cancelled at any moment: while it is laid, most of the time. The next one comes to the same place.
+    for n in 100..150 {
+        let message = Message { head: Bytes::new(), body: long.slice(..long.len() - 1) };
+        let given = tokio::spawn(peer.hand_out(job(n), message));
+        for _ in 0..n % 10 {
+            tokio::task::yield_now().await;
+        }
+        peer.cancel(ticket(n));
+        assert!(soon(given).await.unwrap().is_err());
+        let message = Message { head: Bytes::from_static(&[0xf6]), body: long.slice(..300_000 + n as usize) };
+        assert_eq!(soon(peer.hand_out(job(n + 1000), message.clone())).await.unwrap().result, Ok(message));
+        while peer.outstanding() > 0 {
+            assert!(matches!(soon(events.next()).await, Event::Released(_)));
+        }
+    }
+}
+
+/// 30 MB, no part of which is like another.
+fn long() -> Bytes {
+    (0..7_500_010u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect::<Vec<_>>().into()
+}
+
+#[tokio::test]
 async fn either_end_can_do_without() {
     let _alone = ALONE.lock().await;
     let site = Site::new(Config { shared_memory: 0, ..Config::default() });

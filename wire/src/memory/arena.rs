@@ -72,7 +72,7 @@ impl Arena {
     }
 
     /// Says how many bytes of a body are laid, after they are.
-    pub(super) fn mark(&self, at: u64, laid: u64) -> bool {
+    pub(super) fn mark(&self, at: u64, laid: u32) -> bool {
         let mark = usize::try_from(at).ok().and_then(|at| self.mapping.get_slice(at, MARK as usize).ok());
         mark.is_some_and(|mark| mark.store(laid, 0, Ordering::Release).is_ok())
     }
@@ -128,8 +128,9 @@ impl Lease {
         let (Some(arena), Some(mark)) = (self.arena.upgrade(), self.place.laid) else { return };
         let mut laid = 0;
         for piece in body[..body.len().min(self.place.len as usize)].chunks(PIECE) {
-            arena.write(self.place.at + laid, piece);
-            laid += piece.len() as u64;
+            // There is room for all of it.
+            arena.write(self.place.at + u64::from(laid), piece);
+            laid += piece.len() as u32;
             arena.mark(mark, laid);
         }
     }

@@ -19,8 +19,9 @@
 //! - *Change a body under its eyes*: the worker works on a copy of its own, made before anything is read
 //!   of it. The server reads nothing at all from the file, so nothing that is written there can reach it.
 //! - *See or spoil another's bodies*: each connection has a file of its own.
-//! - *Keep it waiting*: who takes a body that is still being laid looks at how far it is, and otherwise waits for
-//!   the end of its stream as for any other bytes, within the same bounds ([`Reading`](crate::under_way::Reading)).
+//! - *Take its memory or its time by never laying what it announced*: the worker looks at how far it is, and
+//!   otherwise waits for the end of the stream as for any other bytes, within the same bounds
+//!   ([`Reading`](crate::under_way::Reading)).
 //! - *Leave something behind*: the file has no name. Each end lets go of it with the connection, and the
 //!   system takes it back when both have, also from a process that was killed.
 //!
@@ -84,10 +85,12 @@ pub(crate) const FROM: usize = 16 << 10;
 pub(crate) const EARLY: usize = 256 << 10;
 
 /// How much of such a body is laid, or taken, at a time.
-pub(crate) const PIECE: usize = 128 << 10;
+#[cfg(target_os = "linux")]
+const PIECE: usize = 128 << 10;
 
 /// Bytes of the number that says how many bytes of such a body are laid, and what its place is a multiple of.
-pub(crate) const MARK: u64 = 8;
+#[cfg(target_os = "linux")]
+const MARK: u64 = 4;
 
 /// What a size is a multiple of.
 pub(crate) const PAGE: u64 = 4096;

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 
 use bytes::Bytes;
 use vm_memory::{Bytes as _, MmapRegion, VolatileMemory};
@@ -82,8 +82,10 @@ impl Window {
     fn laid(&self, place: Place) -> Option<usize> {
         let Some(mark) = place.laid else { return Some(place.len as usize) };
         let mark = self.mapping.get_slice(usize::try_from(mark).ok()?, MARK as usize).ok()?;
-        let laid: u64 = mark.load(0, Ordering::Acquire).ok()?;
-        Some(laid.min(place.len.into()) as usize)
+        let laid: u32 = mark.load(0, Ordering::Relaxed).ok()?;
+        // Not in the load: of memory that can only be read, no other than a relaxed one is defined.
+        fence(Ordering::Acquire);
+        Some(laid.min(place.len) as usize)
     }
 }
 

@@ -145,7 +145,8 @@ async fn work(
     given: &mut Vec<Ticket>,
 ) -> End {
     let outbox = Arc::new(Outbox::default());
-    let intake = Intake { shared, events, outbox: &outbox, reader: FrameReader::new(recv), key: None };
+    let intake =
+        Intake { shared, events, outbox: &outbox, reader: FrameReader::new(recv), key: None, alone: false };
     // Kept over the turns of the loop: a message that is half read must not be lost to an answer.
     let mut incoming = pin!(OptionFuture::from(Some(intake.receive())));
     let mut reading = true;

@@ -12,7 +12,7 @@ use super::link::{Event, Job, Shared};
 use super::outbox::Outbox;
 use crate::close::{CANCELLED, Closed};
 use crate::control::broken;
-use crate::memory::{Taking, Window};
+use crate::memory::{self, Taking, Window};
 use crate::process::Unprocessed;
 use crate::protocol::{JobHead, Place};
 use crate::stream::{FrameReader, ReadFailed};
@@ -29,6 +29,8 @@ pub(super) struct Intake<'a> {
     pub(super) reader: FrameReader,
     /// What the last job was about: the next one need not say it again.
     pub(super) key: Option<Key>,
+    /// Whether that one has its body in shared memory.
+    pub(super) alone: bool,
 }
 
 /// What came.
@@ -77,15 +79,10 @@ impl<'a> Intake<'a> {
         };
         let mut whole = vec![Whole::new(arriving, key, incoming.head, body)];
         while whole.len() < TOGETHER
+            && !self.alone
             && let Some((head, body)) = self.reader.here::<JobHead>(limits).map_err(|e| unread(e.into()))?
         {
             let (arriving, key) = self.begin(&head)?;
-            if head.place.is_some() {
-                return violated(format!(
-                    "{} has its body in memory, and is not alone on its stream",
-                    head.ticket
-                ));
-            }
             whole.push(Whole::new(arriving, key, head, body));
         }
         Ok(Received::Given(self.give(whole).await))
@@ -97,6 +94,11 @@ impl<'a> Intake<'a> {
         if self.shared.table.len() >= self.shared.most_held() {
             return violated("it hands out far more than the credit".into());
         }
+        // Also so that what is said in the memory meanwhile concerns no other job.
+        if self.alone || (head.place.is_some() && self.key.is_some()) {
+            return violated(format!("{ticket} is on one stream with a job whose body is in memory"));
+        }
+        self.alone = head.place.is_some();
         if let Some(key) = &head.key {
             self.key = Some(key.clone());
         }
@@ -111,21 +113,22 @@ impl<'a> Intake<'a> {
 
     /// The body of a job that is in shared memory, or is being laid there.
     async fn shared_body(&mut self, head: &JobHead, place: Place, on_stream: Bytes) -> Result<Bytes, End> {
-        if !on_stream.is_empty() || place.len as usize > self.shared.limits.body {
+        let len = place.len as usize;
+        if !on_stream.is_empty() || (place.laid.is_some() && len < memory::FROM) {
             return violated(format!("{} names a body in memory that it cannot have", head.ticket));
         }
+        // One that is still being laid takes memory for as long as the server likes.
+        let begun = place.laid.map(|_| self.shared.reading.begin(len)).transpose();
+        let _begun = begun.map_err(|e| unread(e.into()))?;
         let mut taking = self.memory(head)?.begin(place).or_else(|e| violated(e.to_string()))?;
         if !self.take(head, &mut taking)? {
-            // The rest is there when the stream ends, which may take as long as the server likes.
-            let _begun = self.shared.reading.begin(place.len as usize).map_err(|e| unread(e.into()))?;
+            // The rest is there when the stream ends.
             if !self.reader.ends().await.map_err(|e| unread(e.into()))? {
                 return violated(format!("something follows {}, whose body is not laid yet", head.ticket));
             }
             if !self.take(head, &mut taking)? {
-                return violated(format!(
-                    "the body of {} is not laid, and its stream has ended",
-                    head.ticket
-                ));
+                // One that was cancelled meanwhile has lost its place to another. Nobody else would do this.
+                return Err(End::Stopped);
             }
         }
         Ok(taking.body())

@@ -159,6 +159,12 @@ impl Node {
         self.0.table.len()
     }
 
+    /// Bytes of long bodies that are on their way.
+    #[cfg(test)]
+    pub(crate) fn reading(&self) -> usize {
+        self.0.reading.now()
+    }
+
     /// From now on `n` hand-outs may be outstanding: an absolute number, capped by the server. A lower
     /// one takes effect as answers are given.
     pub fn credit(&self, n: u32) {

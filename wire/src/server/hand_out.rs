@@ -15,7 +15,7 @@ use crate::close::{CANCELLED, Closed};
 use crate::framing::{FrameError, Limits};
 use crate::memory::{self, Lease};
 use crate::process::{Timings, Unprocessed};
-use crate::protocol::{AnswerHead, AnswerResult, JobHead, Place, micros};
+use crate::protocol::{AnswerHead, AnswerResult, JobHead, micros};
 use crate::stream::{FrameReader, ReadFailed, WriteFailed, write};
 use crate::task::Message;
 use crate::under_way::Reading;
@@ -156,6 +156,9 @@ struct Stream {
     send: SendStream,
     reader: FrameReader,
     answered: bool,
+    /// The memory that the body is in. Whatever becomes of the ticket, nobody else's body may come there before this one
+    /// is laid, nor before the stream is given up: its worker might take that for the rest of this one.
+    lease: Option<Arc<Lease>>,
 }
 
 impl Stream {
@@ -199,28 +202,24 @@ impl Drop for Stream {
 }
 
 /// What became of a body before its head is sent.
+#[derive(Default)]
 struct Laid {
     /// Where it is, or will be.
-    place: Option<Place>,
+    lease: Option<Arc<Lease>>,
     /// What goes on the stream.
     rest: Bytes,
-    /// What is to be laid after the head is sent. The lease is kept until then, even if the worker gives the ticket
-    /// back meanwhile: nobody else's body may come to the place before this one is laid.
-    early: Option<(Arc<Lease>, Bytes)>,
-}
-
-impl Laid {
-    fn nothing(body: Bytes) -> Self {
-        Laid { place: None, rest: body, early: None }
-    }
+    /// What is to be laid after the head is sent.
+    early: Option<Bytes>,
 }
 
 impl Shared {
     async fn exchange(&self, job: HandOut, message: Message, begun: Instant) -> Result<Answer, HandOutError> {
         let (send, recv) = self.connection.open_bi().await.map_err(|_| HandOutError::LaneClosed)?;
-        let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false };
-        let Laid { place, rest: body, early } = self.lay(&job.ticket, message.body);
-        let under_way = early.as_ref().map_or(&body, |(_, body)| body).len();
+        let mut stream = Stream { send, reader: FrameReader::new(recv), answered: false, lease: None };
+        let Laid { lease, rest: body, early } = self.lay(&job.ticket, message.body)?;
+        let place = lease.as_ref().map(|lease| lease.place());
+        stream.lease = lease;
+        let under_way = early.as_ref().unwrap_or(&body).len();
         let room = self.sending.begin(under_way).await;
         let head = JobHead { place, ..job.head(message.head, begun.elapsed(), Some(job.key.clone())) };
         // What goes another way says nothing about the link.
@@ -234,7 +233,7 @@ impl Shared {
             // The worker stopped reading: it has an answer all the same, such as "too long".
             Err(WriteFailed::Stream(_)) => {}
         }
-        if let Some((lease, body)) = early {
+        if let Some((lease, body)) = stream.lease.as_ref().zip(early) {
             // The connection's task sends the head first.
             tokio::task::yield_now().await;
             lease.fill(&body);
@@ -256,19 +255,22 @@ impl Shared {
         }
     }
 
-    /// Lays a long body into shared memory if there is room.
-    fn lay(&self, ticket: &Ticket, body: Bytes) -> Laid {
+    /// Lays a long body into shared memory if there is room. Fails if the ticket is over.
+    fn lay(&self, ticket: &Ticket, body: Bytes) -> Result<Laid, HandOutError> {
         let fits = memory::FROM <= body.len() && body.len() <= self.limits.body;
-        let Some(arena) = (if fits { self.memory.upgrade() } else { None }) else {
-            return Laid::nothing(body);
-        };
+        let arena = if fits { self.memory.upgrade() } else { None };
         // A worker that is busy gains nothing by hearing of it early.
         let early = memory::EARLY <= body.len() && self.table.len() == 1;
-        let lease = if early { arena.begin(body.len()) } else { arena.lay(&body) };
-        let Some(lease) = lease.map(Arc::new) else { return Laid::nothing(body) };
-        self.table.keep(ticket, Arc::clone(&lease));
-        let place = Some(lease.place());
-        Laid { place, rest: Bytes::new(), early: early.then_some((lease, body)) }
+        let lease = arena.and_then(|arena| {
+            let begun = if early { arena.begin(body.len()) } else { None };
+            begun.or_else(|| arena.lay(&body))
+        });
+        let Some(lease) = lease.map(Arc::new) else { return Ok(Laid { rest: body, ..Laid::default() }) };
+        if !self.table.keep(ticket, Arc::clone(&lease)) {
+            return Err(HandOutError::Cancelled);
+        }
+        let early = lease.place().laid.map(|_| body);
+        Ok(Laid { lease: Some(lease), rest: Bytes::new(), early })
     }
 
     pub(super) fn violated(&self, what: String) -> HandOutError {

@@ -239,7 +239,7 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
     let site = site();
     let size = 16 * PAGE;
     let place = |at, len| Some(Place { at, len, laid: None });
-    let early = |laid| Some(Place { at: 0, len: 20_000, laid: Some(laid) });
+    let early = |len, laid| Some(Place { at: 0, len, laid: Some(laid) });
     for (shares, place, body) in [
         (false, place(0, 20_000), 0),
         (true, place(size, 1), 0),
@@ -247,12 +247,12 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
         (true, place(u64::MAX, u32::MAX), 0),
         (true, place(u64::MAX, 1), 0),
         (true, place(0, 20_000), 1),
-        (true, early(size), 0),
-        (true, early(size - 7), 0),
-        (true, early(20_001), 0),
-        (true, early(u64::MAX), 0),
-        // Its stream ends, and it is not laid.
-        (true, early(20_000), 0),
+        (true, early(20_000, size), 0),
+        (true, early(20_000, size - 3), 0),
+        (true, early(20_000, 20_002), 0),
+        (true, early(20_000, u64::MAX), 0),
+        // So short a body is laid first.
+        (true, early(10_000, 10_000), 0),
     ] {
         let real = memory::Offer::new(size).unwrap();
         let offer = shares.then(|| real.told());
@@ -285,57 +285,127 @@ async fn a_worker_ends_the_connection_over_a_place_that_is_none() {
     }
 }
 
-#[tokio::test]
-async fn a_body_that_is_never_laid_is_let_go_with_its_ticket_or_its_connection() {
-    let site = site();
-    let real = memory::Offer::new(1024 * PAGE).unwrap();
-    let offer = real.told();
-    let handing = tokio::spawn(async move { real.hand_over(|_| ()).await.map(|()| real.arena()) });
-    let (endpoint, rogue) = greeted(&site, Some(offer)).await;
-    let addr = endpoint.local_addr().unwrap().to_string();
-    let server = tokio::spawn(rogue.greet());
-    let config = node::Config::default();
-    let (node, mut jobs) = soon(node::connect(&addr, &site.identity().await, hello(), config)).await.unwrap();
-    let (connection, mut control, recv) = server.await.unwrap();
-    let arena = handing.await.unwrap().unwrap();
-    let lease = arena.begin(1_200_000).unwrap();
-    let mut streams = Vec::new();
-    let mut send_head = async |n| {
+/// A worker, and a server that shares memory with it and speaks the protocol by hand.
+struct ByHand {
+    _endpoint: Endpoint,
+    connection: Connection,
+    control: SendStream,
+    controls: FrameReader,
+    arena: std::sync::Arc<memory::Arena>,
+    node: node::Node,
+    jobs: node::Jobs,
+    streams: Vec<(SendStream, RecvStream)>,
+}
+
+impl ByHand {
+    async fn share(site: &Site, size: u64) -> ByHand {
+        let real = memory::Offer::new(size).unwrap();
+        let offer = real.told();
+        let handing = tokio::spawn(async move { real.hand_over(|_| ()).await.map(|()| real.arena()) });
+        let (endpoint, rogue) = greeted(site, Some(offer)).await;
+        let addr = endpoint.local_addr().unwrap().to_string();
+        let server = tokio::spawn(rogue.greet());
+        let config = node::Config::default();
+        let (node, jobs) = soon(node::connect(&addr, &site.identity().await, hello(), config)).await.unwrap();
+        let (connection, control, recv) = server.await.unwrap();
+        let arena = handing.await.unwrap().unwrap();
+        let mut controls = FrameReader::new(recv);
+        soon(controls.read::<Hello>(Limits::NO_BODY)).await.unwrap().unwrap();
+        assert!(soon(controls.read::<Taken>(Limits::NO_BODY)).await.unwrap().unwrap().0.memory);
+        ByHand { _endpoint: endpoint, connection, control, controls, arena, node, jobs, streams: Vec::new() }
+    }
+
+    /// Sends a job's head, on a stream of its own or on the last one.
+    async fn head(&mut self, n: u64, place: Option<Place>, new: bool) {
         let HandOut { ticket, key, .. } = job(n);
-        let place = Some(lease.place());
         let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place };
-        let (mut send, recv) = connection.open_bi().await.unwrap();
-        write(&mut send, &head, Bytes::new(), Limits::default()).await.unwrap();
-        streams.push((send, recv));
+        if new {
+            self.streams.push(self.connection.open_bi().await.unwrap());
+        }
+        let (send, _) = self.streams.last_mut().unwrap();
+        write(send, &head, Bytes::new(), Limits::default()).await.unwrap();
+    }
+
+    async fn until(&self, done: impl Fn(&node::Node) -> bool) {
         soon(async {
-            while node.held() == 0 {
+            while !done(&self.node) {
                 tokio::task::yield_now().await;
             }
         })
         .await;
-    };
-    send_head(1).await;
+    }
+
+    async fn violated(mut self, what: &str) {
+        let closed = soon(self.jobs.next()).await;
+        assert!(
+            matches!(&closed, node::Event::Closed(Closed::Violation(why)) if why.contains(what)),
+            "{closed:?}"
+        );
+        assert_eq!(code(&self.connection).await, Code::Violation.varint());
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_never_laid_is_let_go_with_its_ticket() {
+    let site = site();
+    let mut server = ByHand::share(&site, 1024 * PAGE).await;
+    let lease = server.arena.begin(1_200_000).unwrap();
+    server.head(1, Some(lease.place()), true).await;
+    server.until(|node| node.held() == 1 && node.reading() == 1_200_000).await;
     let ticket = job(1).ticket;
-    write(&mut control, &Control::Cancel { ticket }, Bytes::new(), Limits::NO_BODY).await.unwrap();
-    let mut controls = FrameReader::new(recv);
-    soon(controls.read::<Hello>(Limits::NO_BODY)).await.unwrap().unwrap();
-    assert!(soon(controls.read::<Taken>(Limits::NO_BODY)).await.unwrap().unwrap().0.memory);
-    loop {
-        let (said, _) = soon(controls.read::<Control>(Limits::NO_BODY)).await.unwrap().unwrap();
-        if said == (Control::Released { ticket }) {
-            break;
+    write(&mut server.control, &Control::Cancel { ticket }, Bytes::new(), Limits::NO_BODY).await.unwrap();
+    server.streams[0].0.reset(crate::close::CANCELLED).unwrap();
+    while soon(server.controls.read::<Control>(Limits::NO_BODY)).await.unwrap().unwrap().0
+        != (Control::Released { ticket })
+    {}
+    server.until(|node| node.held() == 0 && node.reading() == 0).await;
+    // One whose stream ends though it is not laid, as if another had taken its place after a cancel.
+    server.head(2, Some(lease.place()), true).await;
+    server.streams[1].0.finish().unwrap();
+    assert!(soon(server.streams[1].1.read_chunk(1, true)).await.is_err(), "it has no answer");
+    server.until(|node| node.held() == 0 && node.reading() == 0).await;
+    // And all is as before.
+    server.head(3, Some(lease.place()), true).await;
+    lease.fill(&[3; 1_200_000]);
+    server.streams[2].0.finish().unwrap();
+    let node::Event::Jobs(jobs) = soon(server.jobs.next()).await else { panic!("no job") };
+    assert!(jobs[0].message.body.len() == 1_200_000 && jobs[0].message.body.iter().all(|b| *b == 3));
+}
+
+#[tokio::test]
+async fn a_job_whose_body_is_in_memory_is_alone_on_its_stream() {
+    for laid in [false, true] {
+        for first in [false, true] {
+            let site = site();
+            let mut server = ByHand::share(&site, 1024 * PAGE).await;
+            let lease = match laid {
+                true => server.arena.lay(&vec![1; 1_200_000]).unwrap(),
+                false => server.arena.begin(1_200_000).unwrap(),
+            };
+            let place = Some(lease.place());
+            server.head(1, if first { place } else { None }, true).await;
+            server.until(|node| node.held() == 1).await;
+            server.head(2, if first { None } else { place }, false).await;
+            let jobs = &mut server.jobs;
+            if !first || laid {
+                assert!(matches!(soon(jobs.next()).await, node::Event::Jobs(_)));
+            }
+            server.violated(if first && !laid { "not laid yet" } else { "on one stream with" }).await;
         }
     }
-    send_head(2).await;
-    // Another one on its stream, before its body is laid.
-    let (send, _) = streams.last_mut().unwrap();
-    let HandOut { ticket, key, .. } = job(3);
-    let head = JobHead { ticket, key: Some(key), budget_left_us: None, job: Bytes::new(), place: None };
-    write(send, &head, Bytes::new(), Limits::default()).await.unwrap();
-    let closed = soon(jobs.next()).await;
-    assert!(
-        matches!(&closed, node::Event::Closed(Closed::Violation(why)) if why.contains("not laid yet")),
-        "{closed:?}"
-    );
-    assert_eq!(code(&connection).await, Code::Violation.varint());
+}
+
+#[tokio::test]
+async fn a_worker_ends_the_connection_over_long_bodies_that_are_never_laid() {
+    const LONG: u32 = 60 << 20;
+    let site = site();
+    let mut server = ByHand::share(&site, u64::from(LONG) + PAGE).await;
+    for n in 1..=7 {
+        // Each in the same place: it takes the worker's memory, and none of the server's.
+        server.head(n, Some(Place { at: 0, len: LONG, laid: Some(LONG.into()) }), true).await;
+        if n < 7 {
+            server.until(|node| node.held() == n as usize).await;
+        }
+    }
+    server.violated("long bodies").await;
 }

@@ -103,11 +103,9 @@ impl Table {
         self.begun.notified().await;
     }
 
-    /// Keeps the memory of the hand-out's body until the hand-out is over.
-    pub(super) fn keep(&self, ticket: &Ticket, body: Arc<Lease>) {
-        if let Some(live) = self.live().get_mut(ticket) {
-            live.body = Some(body);
-        }
+    /// Keeps the memory of the hand-out's body until the hand-out is over. False if it is.
+    pub(super) fn keep(&self, ticket: &Ticket, body: Arc<Lease>) -> bool {
+        self.live().get_mut(ticket).map(|live| live.body = Some(body)).is_some()
     }
 
     /// The hand-out has its answer. False if a cancel came first.
