@@ -69,13 +69,22 @@ struct Runs {
     shm_p50_ms: Vec<f64>,
     zmq_per_s: Vec<f64>,
     shm_zmq_ratio: Vec<f64>,
-    shm_bare_per_s: Vec<f64>,
-    shm_bare_ratio: Vec<f64>,
-    shm_bare_p50_ms: Vec<f64>,
-    shm_bare_p50_ratio: Vec<f64>,
+    /// Whose workers work on what the server may change under their eyes.
+    shm_bare: Bare,
+    /// Whose workers make a copy of their own first, as ours do.
+    shm_copied: Bare,
     life_ns: Vec<f64>,
     life_1000_ns: Vec<f64>,
     wrong: Wrong,
+}
+
+/// A bare pair of processes, and ours beside it.
+#[derive(Default)]
+struct Bare {
+    per_s: Vec<f64>,
+    ratio: Vec<f64>,
+    p50_ms: Vec<f64>,
+    p50_ratio: Vec<f64>,
 }
 
 #[derive(Default)]
@@ -147,9 +156,9 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         if let (1, Err(error)) = (round, &zmq) {
             eprintln!("pyzmq is left out ({error:#}): run `scripts/setup bench`");
         }
-        let bare = python(&args, &args.pair, &[]).await;
-        let bare = bare.and_then(|figures| Ok((figure(&figures, "per_s")?, figure(&figures, "p50_ms")?)));
-        if let (1, Err(error)) = (round, &bare) {
+        let bare = bare_pair(&args, &[]).await;
+        let copied = bare_pair(&args, &["--own-copy"]).await;
+        if let (1, Err(error)) = (round, bare.as_ref().and(copied.as_ref())) {
             eprintln!("the bare pair is left out ({error:#}): run `scripts/setup bench`");
         }
         let (ours, cpu) = measured(&crew.pids(), bodies(&near, &big, time, &mut runs.wrong)).await?;
@@ -165,11 +174,13 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             runs.zmq_per_s.push(zmq);
             runs.shm_zmq_ratio.push(ours / zmq);
         }
-        if let Ok((bare, bare_p50)) = bare {
-            runs.shm_bare_per_s.push(bare);
-            runs.shm_bare_ratio.push(ours / bare);
-            runs.shm_bare_p50_ms.push(bare_p50);
-            runs.shm_bare_p50_ratio.push(bare_p50 / p50);
+        for (runs, pair) in [(&mut runs.shm_bare, bare), (&mut runs.shm_copied, copied)] {
+            if let Ok((bare, bare_p50)) = pair {
+                runs.per_s.push(bare);
+                runs.ratio.push(ours / bare);
+                runs.p50_ms.push(bare_p50);
+                runs.p50_ratio.push(bare_p50 / p50);
+            }
         }
     }
     crew.end().await?;
@@ -196,10 +207,14 @@ impl Runs {
             ("shm_p50_ms", &self.shm_p50_ms),
             ("zmq_per_s", &self.zmq_per_s),
             ("shm_zmq_ratio", &self.shm_zmq_ratio),
-            ("shm_bare_per_s", &self.shm_bare_per_s),
-            ("shm_bare_ratio", &self.shm_bare_ratio),
-            ("shm_bare_p50_ms", &self.shm_bare_p50_ms),
-            ("shm_bare_p50_ratio", &self.shm_bare_p50_ratio),
+            ("shm_bare_per_s", &self.shm_bare.per_s),
+            ("shm_bare_ratio", &self.shm_bare.ratio),
+            ("shm_bare_p50_ms", &self.shm_bare.p50_ms),
+            ("shm_bare_p50_ratio", &self.shm_bare.p50_ratio),
+            ("shm_copied_per_s", &self.shm_copied.per_s),
+            ("shm_copied_ratio", &self.shm_copied.ratio),
+            ("shm_copied_p50_ms", &self.shm_copied.p50_ms),
+            ("shm_copied_p50_ratio", &self.shm_copied.p50_ratio),
         ] {
             // What was left out has no figure.
             if !values.is_empty() {
@@ -316,6 +331,12 @@ impl Wrong {
         let good = books.is_some_and(|books| books.balances().is_ok() && tally.agrees(books).is_ok());
         self.unbalanced += u64::from(!good);
     }
+}
+
+/// Bodies a second of a bare pair, and its time for one in milliseconds.
+async fn bare_pair(args: &Args, further: &[&str]) -> anyhow::Result<(f64, f64)> {
+    let figures = python(args, &args.pair, further).await?;
+    Ok((figure(&figures, "per_s")?, figure(&figures, "p50_ms")?))
 }
 
 /// What a script measures with as many workers.

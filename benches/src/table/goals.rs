@@ -93,8 +93,16 @@ const ROWS: &[Row] = &[
         RATIO,
         Goal::None,
     ),
+    row(
+        "dispatch",
+        "shm_copied_ratio",
+        "the same, over such a pair whose workers copy a body first, as ours do",
+        RATIO,
+        Goal::None,
+    ),
     row("dispatch", "shm_p50_ms", "the same, one at a time (p50)", ("ms", 2), Goal::Most(0.25)),
     row("dispatch", "shm_bare_p50_ratio", "the same, the bare pair's time over ours", RATIO, Goal::None),
+    row("dispatch", "shm_copied_p50_ratio", "the same, the copying pair's time over ours", RATIO, Goal::None),
     row(
         "scale",
         "worst_ratio",
