@@ -1,10 +1,13 @@
 //! `framelane-bench`: the test camera, the demo, and what is measured.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 use tokio::runtime::Runtime;
 use worker::Drive;
+use worker::signals::Signals;
 
 #[cfg(not(target_env = "msvc"))]
 #[global_allocator]
@@ -59,6 +62,9 @@ enum Command {
     Coordinator(framelane_bench::coordinator::Args),
 }
 
+/// How long threads that block may take to end.
+const SHUTDOWN: Duration = Duration::from_secs(3);
+
 fn main() -> ExitCode {
     let Cli { command, log } = Cli::parse();
     let done = match command {
@@ -67,7 +73,12 @@ fn main() -> ExitCode {
             let wheel = drive.wheel();
             drive.block_on(told(log, framelane_bench::outsider::run(args, wheel)))
         }),
-        command => Runtime::new().map(|runtime| runtime.block_on(told(log, run(command)))),
+        command => Runtime::new().map(|runtime| {
+            let code = runtime.block_on(told(log, run(command)));
+            // After a signal a thread may be in the middle of a measurement still.
+            runtime.shutdown_timeout(SHUTDOWN);
+            code
+        }),
     };
     done.unwrap_or_else(|error| {
         eprintln!("framelane-bench: no runtime: {error}");
@@ -93,18 +104,28 @@ async fn told(log: String, work: impl Future<Output = anyhow::Result<()>>) -> Ex
     }
 }
 
+/// Measures until a signal, if one comes. What was started for it ends with it, which it would not if the signal ended
+/// this process: the others do not see a Ctrl-C in the terminal.
+async fn measure(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let mut signals = Signals::catch().context("signals cannot be caught")?;
+    tokio::select! {
+        signal = signals.next() => anyhow::bail!("ended by {signal} before all was measured"),
+        done = work => done,
+    }
+}
+
 async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Camera(args) => framelane_bench::camera::run(args).await,
         Command::Demo(args) => framelane_bench::demo::run(args).await,
-        Command::Fps(args) => framelane_bench::fps::run(args).await,
-        Command::Dispatch(args) => framelane_bench::dispatch::run(args).await,
+        Command::Fps(args) => measure(framelane_bench::fps::run(args)).await,
+        Command::Dispatch(args) => measure(framelane_bench::dispatch::run(args)).await,
         Command::Bare(args) => framelane_bench::bare::run(args).await,
-        Command::Wordcount(args) => framelane_bench::wordcount::run(args).await,
-        Command::Python(args) => framelane_bench::python::run(args).await,
-        Command::Scale(args) => framelane_bench::scale::run(args).await,
-        Command::Chaos(args) => framelane_bench::chaos::run(args).await,
-        Command::Lanes(args) => framelane_bench::lanes::run(args).await,
+        Command::Wordcount(args) => measure(framelane_bench::wordcount::run(args)).await,
+        Command::Python(args) => measure(framelane_bench::python::run(args)).await,
+        Command::Scale(args) => measure(framelane_bench::scale::run(args)).await,
+        Command::Chaos(args) => measure(framelane_bench::chaos::run(args)).await,
+        Command::Lanes(args) => measure(framelane_bench::lanes::run(args)).await,
         Command::LanesBare(args) => framelane_bench::lanes::bare(args).await,
         Command::Relay(args) => framelane_bench::relay::run(args).await,
         Command::Table(args) => framelane_bench::table::run(&args),

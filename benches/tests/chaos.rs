@@ -3,6 +3,9 @@
 use std::process::Stdio;
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -128,5 +131,30 @@ async fn a_bench_that_is_killed_leaves_no_process_behind() {
     until(|| children(pid).len() == 5).await;
     let left = children(pid);
     bench.kill().await.expect("it is killed");
+    until(|| left.iter().all(|pid| stat(*pid).is_none_or(|(state, _)| state == 'Z'))).await;
+}
+
+#[tokio::test]
+async fn a_measurement_that_is_interrupted_leaves_no_process_behind() {
+    let mut bench = Command::new(env!("CARGO_BIN_EXE_framelane-bench"))
+        .args(["scale", "--workers", "2", "--seconds", "600"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("it starts");
+    let pid = bench.id().expect("it runs");
+    until(|| !children(pid).is_empty()).await;
+    let left = children(pid);
+    let mut stderr = BufReader::new(bench.stderr.take().expect("it is piped")).lines();
+    kill(Pid::from_raw(pid.cast_signed()), Signal::SIGINT).expect("it is there");
+    let ended = timeout(WITHIN, bench.wait()).await.expect("it ends").expect("it is ours");
+    assert_eq!(ended.code(), Some(1));
+    // What it said before is how far it was.
+    let mut told = false;
+    while let Some(said) = timeout(WITHIN, stderr.next_line()).await.expect("it ends").expect("text") {
+        told |= said.contains("Ctrl-C");
+    }
+    assert!(told);
     until(|| left.iter().all(|pid| stat(*pid).is_none_or(|(state, _)| state == 'Z'))).await;
 }
