@@ -5,7 +5,8 @@
 //! there is a rule for both ends.
 //!
 //! - Who sends has at most [`AT_ONCE`] bytes of bodies longer than [`LONG`] begun and not written, or announced and
-//!   not laid into shared memory, or one alone that is longer than that. It waits before the first byte of the next one ([`Sending`]).
+//!   not laid into shared memory, or one alone that is longer than that. It waits before the first byte of the next
+//!   one ([`Sending`]).
 //! - Who reads counts what is announced, before it sets memory aside, until the body is whole, and ends the
 //!   connection when that is more than somebody who keeps to the rule can come to ([`Reading`]).
 //!

@@ -156,8 +156,8 @@ struct Stream {
     send: SendStream,
     reader: FrameReader,
     answered: bool,
-    /// The memory that the body is in. Whatever becomes of the ticket, nobody else's body may come there before this one
-    /// is laid, nor before the stream is given up: its worker might take that for the rest of this one.
+    /// The memory that the body is in. Whatever becomes of the ticket, nobody else's body may come there before
+    /// this one is laid, nor before the stream is given up: its worker might take that for the rest of this one.
     lease: Option<Arc<Lease>>,
 }
 
